@@ -1,0 +1,293 @@
+"""Which stretches of a series are unusual, by how much, and how far that finding can be trusted.
+
+A detector gives every point a score in robust sigmas; `episodes` turns the scores of any detector into findings.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean, median_step_ms
+
+Direction = Literal["up", "down"]
+Sought = Literal["both", "up", "down"]
+Severity = Literal["low", "medium", "high"]
+Confidence = Literal["normal", "low", "none"]
+
+DEFAULT_SENSITIVITY = 3.0
+TAU = 6.5
+TAU_FEW_POINTS = 8.0
+FEW_POINTS = 30
+TOO_FEW_POINTS = 5
+LARGEST_SCORE = 99.0
+MEDIUM_SEVERITY = 9.0
+HIGH_SEVERITY = 14.0
+MISSING_SHARE = 0.3
+JOIN_MS = 30 * 60_000
+JOIN_STEPS = 3
+
+MAD_TO_SIGMA = 1.4826
+NORMAL_Q95 = 1.96
+SCALE_FLOOR = 0.02
+CONSTANT_SHARE = 1 / 3
+CONSTANT_TOLERANCE = 1e-9
+REFIT_GROWTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One unusual stretch, from the first to the last of its points at or over the threshold.
+
+    `value`, `expected`, `lower`, `upper` and `direction` are those of the peak; `deviation` is the peak's score
+    (positive, robust sigmas, at most 99). `points` counts the numbers from start to end; `ongoing` means that the
+    series ends inside the episode. `lower` and `upper` are None when the detector draws no band.
+    """
+
+    start_ms: int
+    end_ms: int
+    peak_ms: int
+    value: float
+    expected: float
+    lower: float | None
+    upper: float | None
+    deviation: float
+    direction: Direction
+    severity: Severity
+    ongoing: bool
+    points: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """The episodes of a series, strongest first, and the band they were judged by.
+
+    `expected`, `lower` and `upper` are as long as the input (NaN when the series is too short for any band).
+    `confidence` "low" still carries findings, "none" never does; `reason` says why in plain words and is empty
+    when the confidence is normal. `scale` is one robust sigma in the unit of the values: 0 for a series that holds
+    one value, None when unknown. `threshold` is the score from which a point is unusual.
+    """
+
+    episodes: tuple[Episode, ...]
+    expected: Values
+    lower: Values
+    upper: Values
+    confidence: Confidence
+    reason: str
+    scale: float | None
+    method: str
+    threshold: float
+    points: int
+    missing: int
+
+
+def detect(
+    timestamps_ms: Timestamps,
+    values: Values,
+    *,
+    sensitivity: float = DEFAULT_SENSITIVITY,
+    direction: Sought = "both",
+    min_relative: float = 0.0,
+) -> Detection:
+    """Find the unusual stretches of a series.
+
+    `sensitivity` scales the threshold, 6.5 robust sigmas at the default of 3: smaller finds more. `direction` keeps
+    only points above ("up") or below ("down") the expected value, `min_relative` only those that differ from it by
+    at least this share of it. Raises ValueError for a sensitivity that is not finite and positive, and for a
+    negative `min_relative`.
+    """
+    if not (math.isfinite(sensitivity) and sensitivity > 0):
+        raise ValueError(f"sensitivity must be a positive number: {sensitivity}")
+    samples = clean(timestamps_ms, values)
+    count = samples.values.size
+    threshold = (TAU if count >= FEW_POINTS else TAU_FEW_POINTS) * sensitivity / DEFAULT_SENSITIVITY
+    confidence, reason = _confidence(samples)
+    expected = np.full(count + samples.missing if count == 0 else len(values), np.nan)
+    lower, upper, scale = expected, expected, None
+    found: tuple[Episode, ...] = ()
+    if confidence != "none":
+        centre, scale = _fit(samples.values)
+        expected = np.full(len(values), centre)
+        lower, upper = expected - threshold * scale, expected + threshold * scale
+        found = episodes(
+            timestamps_ms,
+            values,
+            score(timestamps_ms, values),
+            threshold=threshold,
+            expected=expected,
+            lower=lower,
+            upper=upper,
+            direction=direction,
+            min_relative=min_relative,
+        )
+    return Detection(
+        found, expected, lower, upper, confidence, reason, scale, "median/MAD", threshold, count, samples.missing
+    )
+
+
+def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) -> Values:
+    """How unusual each input point is, in robust sigmas from 0 to 99; NaN where there is no number.
+
+    Of points with equal timestamps only the last is scored. With `causal` a point is judged by points before it
+    alone (so a score never changes when data arrive); the first 30 then score 0, as nothing can be said of them.
+    """
+    samples = clean(timestamps_ms, values)
+    scores = np.full(len(values), np.nan)
+    if samples.values.size:
+        judge = _expanding_scores if causal else _scores
+        scores[samples.index] = judge(samples.values)
+    return scores
+
+
+def episodes(
+    timestamps_ms: Timestamps,
+    values: Values,
+    scores: Values,
+    *,
+    threshold: float,
+    expected: Values | None = None,
+    lower: Values | None = None,
+    upper: Values | None = None,
+    direction: Sought = "both",
+    min_relative: float = 0.0,
+) -> tuple[Episode, ...]:
+    """Turn one score per point, from whatever detector, into episodes, strongest peak first.
+
+    An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to three
+    steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts as 0.
+    Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
+    Raises ValueError for a threshold that is not positive, a negative `min_relative` or arrays of unequal length.
+    """
+    if not threshold > 0 or not min_relative >= 0:
+        raise ValueError(f"threshold must be positive, min_relative not negative: {threshold}, {min_relative}")
+    if any(array is not None and len(array) != len(values) for array in (scores, expected, lower, upper)):
+        raise ValueError("scores and band must have one entry per point")
+    samples = clean(timestamps_ms, values)
+    if not samples.values.size:
+        return ()
+    centre = np.full(len(values), np.median(samples.values)) if expected is None else expected
+    residuals = samples.values - centre[samples.index]
+    strength = np.nan_to_num(scores[samples.index], nan=0.0, posinf=LARGEST_SCORE)
+    wanted = np.abs(residuals) >= min_relative * np.abs(centre[samples.index])
+    if direction != "both":
+        wanted &= residuals > 0 if direction == "up" else residuals < 0
+    strength = np.where(wanted, strength, 0.0)
+    found = [
+        _episode(samples, members, strength, residuals, centre, lower, upper)
+        for members in _groups(samples.timestamps_ms, strength, threshold)
+    ]
+    return tuple(sorted(found, key=lambda episode: (-episode.deviation, episode.start_ms)))
+
+
+def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArray[np.intp]]:
+    """The points at or over the threshold, grouped into episodes."""
+    hot = np.flatnonzero(strength >= threshold)
+    if not hot.size:
+        return []
+    step = median_step_ms(times) or 0.0
+    calm_before = np.cumsum(strength < threshold / 2)[hot]
+    gap_ms = np.diff(times[hot]) - step
+    apart = (np.diff(calm_before) > 0) & (gap_ms > max(JOIN_STEPS * step, JOIN_MS))
+    return np.split(hot, np.flatnonzero(apart) + 1)
+
+
+def _episode(
+    samples: Samples,
+    members: NDArray[np.intp],
+    strength: Values,
+    residuals: Values,
+    expected: Values,
+    lower: Values | None,
+    upper: Values | None,
+) -> Episode:
+    first, last = int(members[0]), int(members[-1])
+    # Scores are capped, so several points can share the highest: the one farthest out is the peak.
+    peak = int(members[np.lexsort((np.abs(residuals[members]), strength[members]))[-1]])
+    position = samples.index[peak]
+    deviation = float(strength[peak])
+    return Episode(
+        start_ms=int(samples.timestamps_ms[first]),
+        end_ms=int(samples.timestamps_ms[last]),
+        peak_ms=int(samples.timestamps_ms[peak]),
+        value=float(samples.values[peak]),
+        expected=float(expected[position]),
+        lower=None if lower is None else float(lower[position]),
+        upper=None if upper is None else float(upper[position]),
+        deviation=deviation,
+        direction="up" if residuals[peak] >= 0 else "down",
+        severity=_severity(deviation),
+        ongoing=last == samples.values.size - 1,
+        points=last - first + 1,
+    )
+
+
+def _severity(deviation: float) -> Severity:
+    if deviation < MEDIUM_SEVERITY:
+        return "low"
+    return "medium" if deviation < HIGH_SEVERITY else "high"
+
+
+def _confidence(samples: Samples) -> tuple[Confidence, str]:
+    count = samples.values.size
+    if count < TOO_FEW_POINTS:
+        return "none", f"{_points(count)}: too few to tell" if count else "no numbers in the series"
+    reasons = [f"{_points(count)}: fewer than {FEW_POINTS}"] if count < FEW_POINTS else []
+    share = samples.missing / (count + samples.missing)
+    if share > MISSING_SHARE:
+        reasons.append(f"{share:.0%} of the points are not numbers".replace("%", " %"))
+    return ("low", "; ".join(reasons)) if reasons else ("normal", "")
+
+
+def _points(count: int) -> str:
+    return "1 point" if count == 1 else f"{count} points"
+
+
+def _scores(values: Values) -> Values:
+    return _against(values, *_fit(values))
+
+
+def _expanding_scores(values: Values) -> Values:
+    """Refitted whenever the past has grown by a sixteenth, which keeps the cost linear."""
+    scores = np.zeros(values.size)
+    start = FEW_POINTS
+    while start < values.size:
+        stop = start + max(1, start // REFIT_GROWTH)
+        scores[start:stop] = _against(values[start:stop], *_fit(values[:start]))
+        start = stop
+    return scores
+
+
+def _against(values: Values, centre: float, scale: float) -> Values:
+    residuals = np.abs(values - centre)
+    if scale == 0:
+        return np.where(residuals > CONSTANT_TOLERANCE * abs(centre), LARGEST_SCORE, 0.0)
+    return np.minimum(residuals / scale, LARGEST_SCORE)
+
+
+def _fit(values: Values) -> tuple[float, float]:
+    """The expected value and one robust sigma; a sigma of 0 means that the series holds one value.
+
+    A bare MAD makes the heavy tails of operational data look like anomalies, hence the 95th percentile beside it;
+    below 30 points that percentile is the anomaly itself, so the MAD stands alone. The floor keeps a nearly silent
+    series from turning rounding into findings.
+    """
+    centre = float(np.median(values))
+    residuals = np.abs(values - centre)
+    mad = MAD_TO_SIGMA * float(np.median(residuals))
+    if mad <= CONSTANT_TOLERANCE * abs(centre) and _holds(residuals <= CONSTANT_TOLERANCE * abs(centre)):
+        return centre, 0.0
+    floor = SCALE_FLOOR * float(np.sqrt(np.mean(np.square(residuals))))
+    tail = float(np.quantile(residuals, 0.95)) / NORMAL_Q95 if values.size >= FEW_POINTS else 0.0
+    return centre, max(mad, tail, floor)
+
+
+def _holds(still: NDArray[np.bool_]) -> bool:
+    """Whether one unbroken stretch without movement covers a third of the series.
+
+    A counter that is mostly zero but bursts all the time has no such stretch: its bursts are habit.
+    """
+    moved = np.flatnonzero(~still)
+    edges = np.concatenate(([-1], moved, [still.size]))
+    return bool(np.diff(edges).max() - 1 >= CONSTANT_SHARE * still.size)

@@ -1,0 +1,270 @@
+"""One HTTP discipline for every source, since vendor clients' defaults are not safe in front of an agent.
+
+No redirects (credentials would travel with them), nothing from the environment, a cap on decoded bytes, bodies
+decoded off the event loop, and every failure one of our errors. The total deadline is the guard's.
+"""
+
+from __future__ import annotations
+
+import ssl
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import orjson
+from anyio import to_thread
+
+from telemetry_mcp.errors import (
+    AuthError,
+    BadQueryError,
+    ForbiddenError,
+    NotFoundError,
+    PlanError,
+    ProtocolError,
+    RateLimitedError,
+    SourceError,
+    SourceTimeoutError,
+    UpstreamError,
+)
+from telemetry_mcp.setting import HttpSettings
+from telemetry_mcp.text import clean
+
+if TYPE_CHECKING:
+    import httpx
+
+BY_STATUS: Mapping[int, type[SourceError]] = {
+    401: AuthError,
+    402: PlanError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    408: SourceTimeoutError,
+    429: RateLimitedError,
+}
+OFF_LOOP_BYTES = 128 * 1024
+
+Explain = Callable[["HttpReply"], str]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A whole answer: header names in lower case, the body decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def error_for_status(status: int, words: str, *, retry_after_s: float | None = None) -> SourceError:
+    """The error that an HTTP status means; `words` are the backend's own, cleaned here."""
+    message = f"HTTP {status}: {clean(words)}" if words.strip() else f"HTTP {status} without a word of why"
+    if status == 429:
+        return RateLimitedError(message, retry_after_s=retry_after_s)
+    if status in BY_STATUS:
+        return BY_STATUS[status](message)
+    if 300 <= status < 400:
+        return ProtocolError(f"{message} (a redirect; not followed, for it would carry the credentials along)")
+    return UpstreamError(message) if status >= 500 else BadQueryError(message)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by Retry-After or the usual rate-limit reset headers (lower-case names); None without."""
+    for name in ("retry-after", "x-ratelimit-reset", "ratelimit-reset"):
+        value = headers.get(name, "").strip()
+        if not value:
+            continue
+        try:
+            return max(0.0, float(value))
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+        except ValueError:
+            continue
+    return None
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON as backends really write it: NaN and Infinity too. ProtocolError when it is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    import json
+
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        seen = clean(body[:80].decode("utf-8", "replace")) or "nothing"
+        raise ProtocolError(f"the body is not JSON; it begins with: {seen}") from None
+
+
+async def decode_json(body: bytes) -> Any:
+    """`parse_json`, in a worker thread when the body is large."""
+    if len(body) < OFF_LOOP_BYTES:
+        return parse_json(body)
+    return await to_thread.run_sync(parse_json, body, abandon_on_cancel=True)
+
+
+class Http:
+    """What a source is handed to speak HTTP. `client` is made on first use; a test hands in its own."""
+
+    def __init__(self, client: Callable[[], httpx.AsyncClient], *, max_body_mb: int = 64) -> None:
+        self.make_client = client
+        self.client: httpx.AsyncClient | None = None
+        self.max_body = max_body_mb * 1024 * 1024
+        self.opening = anyio.Lock()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        form: Mapping[str, Any] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpReply:
+        """Send one request and read its whole answer, whatever the status.
+
+        Raises UpstreamError (refused, reset, truncated), SourceTimeoutError, or ProtocolError (too large, or
+        compressed in a way that was not asked for).
+        """
+        client = await self.opened()
+        import aiohttp
+        import httpx
+
+        try:
+            async with client.stream(
+                method, path, params=params, data=form, json=json, headers=headers
+            ) as response:
+                body = await self.read(response)
+                lowered = {name.lower(): value for name, value in response.headers.items()}
+                return HttpReply(response.status_code, lowered, body)
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+            raise transport_error(error) from error
+
+    async def json(self, method: str, path: str, *, explain: Explain | None = None, **arguments: Any) -> Any:
+        """The decoded JSON of a 2xx answer; any other status raises its error.
+
+        `explain` finds the backend's own words in an error body; without it the body's start is quoted.
+        """
+        reply = await self.request(method, path, **arguments)
+        if not 200 <= reply.status < 300:
+            words = explain(reply) if explain else reply.body[:600].decode("utf-8", "replace")
+            raise error_for_status(reply.status, words, retry_after_s=retry_after(reply.headers))
+        return await decode_json(reply.body)
+
+    async def read(self, response: httpx.Response) -> bytes:
+        """The body, decompressed piece by piece: a few kilobytes of gzip can hold gigabytes."""
+        coding = response.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("gzip", "identity", ""):
+            raise ProtocolError(f"the body came with content-encoding {clean(coding)}, which was not asked for")
+        inflate = zlib.decompressobj(wbits=31) if coding == "gzip" else None
+        pieces, size = [], 0
+        async for raw in response.aiter_raw():
+            try:
+                piece = inflate.decompress(raw, self.max_body + 1 - size) if inflate else raw
+            except zlib.error as error:
+                raise ProtocolError(f"the gzip body is corrupt: {error}") from error
+            size += len(piece)
+            if size > self.max_body:
+                raise ProtocolError(
+                    f"the body is larger than {self.max_body // 2**20} MB after decompression",
+                    hint="ask for a shorter window or fewer services, or raise max_body_mb for this source",
+                )
+            pieces.append(piece)
+        if inflate and not inflate.eof:
+            raise UpstreamError("the body was cut off in the middle")
+        return b"".join(pieces)
+
+    async def opened(self) -> httpx.AsyncClient:
+        if self.client is None:
+            async with self.opening:
+                if self.client is None:
+                    # The transport costs 0.2 s to import: not on the event loop, and not before it is needed.
+                    await to_thread.run_sync(import_module, "httpx_aiohttp")
+                    self.client = self.make_client()
+        return self.client
+
+    async def close(self) -> None:
+        if self.client is not None:
+            await self.client.aclose()
+
+
+def transport_error(error: Exception) -> SourceError:
+    """What went wrong below HTTP. The transport reports a refused connection as a time-out: its cause tells."""
+    import httpx
+
+    cause = error.__cause__ or error
+    words = clean(str(cause)) or type(cause).__name__
+    if isinstance(error, httpx.ReadTimeout):
+        return SourceTimeoutError(f"the backend went silent: {words}")
+    if isinstance(error, httpx.ReadError):
+        return UpstreamError(f"the body was cut off in the middle: {words}")
+    return UpstreamError(f"the backend could not be reached: {words}", hint="is it up, and is its url right?")
+
+
+def http_for(settings: HttpSettings, headers: Mapping[str, str] | None = None) -> Http:
+    """The Http of a source with these settings; `headers` are the plugin's own, such as its API key."""
+
+    def client() -> httpx.AsyncClient:
+        return open_client(settings, headers or {})
+
+    return Http(client, max_body_mb=settings.max_body_mb)
+
+
+def open_client(settings: HttpSettings, headers: Mapping[str, str]) -> httpx.AsyncClient:
+    import aiohttp
+    import httpx
+    from httpx_aiohttp import AiohttpTransport
+
+    context = tls_context(settings)
+
+    def session() -> aiohttp.ClientSession:
+        # No cookie jar: a source's answer must not depend on what an earlier one left behind.
+        connector = aiohttp.TCPConnector(ssl=context, limit=settings.max_concurrency)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+    proxy = httpx.Proxy(str(settings.proxy)) if settings.proxy else None
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(verify=context, trust_env=False, client=session, proxy=proxy),
+        base_url=settings.base_url,
+        headers={"accept-encoding": "gzip", **headers, **own_headers(settings)},
+        auth=basic_auth(settings),
+        follow_redirects=False,
+        trust_env=False,
+        timeout=None,
+    )
+
+
+def own_headers(settings: HttpSettings) -> dict[str, str]:
+    headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+    if settings.bearer_token:
+        headers["authorization"] = f"Bearer {settings.bearer_token.get_secret_value()}"
+    return headers
+
+
+def basic_auth(settings: HttpSettings) -> tuple[str, str] | None:
+    if not settings.username:
+        return None
+    return settings.username, settings.password.get_secret_value() if settings.password else ""
+
+
+def tls_context(settings: HttpSettings) -> ssl.SSLContext:
+    """The system's certificate authorities and the source's own. ConfigError-worthy files raise OSError."""
+    if settings.url.scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context()
+    if settings.ca_file:
+        context.load_verify_locations(cafile=settings.ca_file)
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    if not settings.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

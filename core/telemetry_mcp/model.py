@@ -1,0 +1,226 @@
+"""What is asked and what is answered.
+
+Time is epoch milliseconds, UTC, in every field that ends in `_ms`; windows are half-open, `[start, end)`.
+Numbers of a time series stay in NumPy from the wire to the answer's edge: there is no object per point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Status = Literal["ok", "no_data", "partial", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time `[start_ms, end_ms)`. Raises ValueError when it is empty or reversed."""
+
+    start_ms: int
+    end_ms: int
+
+    def __post_init__(self) -> None:
+        if self.end_ms <= self.start_ms:
+            raise ValueError(f"a window must end after it starts: {self.start_ms} .. {self.end_ms}")
+
+    @property
+    def duration_ms(self) -> int:
+        return self.end_ms - self.start_ms
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesQuery:
+    """Time series of many services and metrics at once, so that a source asks its backend once a metric.
+
+    `services` empty means every service the source knows. `metrics` are normalized names (`cpu`), never
+    the backend's. `step_ms` is the wished distance of samples; a source may widen it and says so in a
+    warning. With `latest` only the newest sample inside the window is wanted.
+    """
+
+    services: tuple[str, ...]
+    metrics: tuple[str, ...]
+    window: Window
+    step_ms: int
+    latest: bool = False
+    method: ClassVar[str] = "fetch_series"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceQuery:
+    """The services a source knows about; `window` is what "recently seen" means."""
+
+    window: Window
+    method: ClassVar[str] = "list_services"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentQuery:
+    """Incidents that were open at some time inside `window`; `services` empty means all."""
+
+    window: Window
+    services: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    limit: int = 100
+    method: ClassVar[str] = "list_incidents"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """Deployments and other changes inside `window`; `services` empty means all."""
+
+    window: Window
+    services: tuple[str, ...] = ()
+    limit: int = 100
+    method: ClassVar[str] = "list_changes"
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyQuery:
+    """Who calls whom, as seen during `window`."""
+
+    window: Window
+    method: ClassVar[str] = "list_dependencies"
+
+
+@dataclass(frozen=True, slots=True)
+class NativeQuery:
+    """A query in the source's own language; only asked where the settings say `allow_native = true`."""
+
+    text: str
+    window: Window
+    step_ms: int
+    limit: int = 50
+    method: ClassVar[str] = "run_native"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckQuery:
+    """Is the source reachable, are its credentials good, is each permission there?"""
+
+    method: ClassVar[str] = "check"
+
+
+Query = SeriesQuery | ServiceQuery | IncidentQuery | ChangeQuery | DependencyQuery | NativeQuery | CheckQuery
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One metric of one service as one source has it.
+
+    `timestamps_ms` is int64, `values` float64, of one length; sorted by time. A value that is not a number
+    is NaN: it is counted, and left out of every statistic. `unit` is the source's own (`ratio`, `s`, ...),
+    empty where it says none; the merge converts.
+    """
+
+    service: str
+    metric: str
+    timestamps_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+    unit: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    query: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    team: str | None = None
+    environment: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    status: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An incident or alert. `status` is triggered, acknowledged or resolved; `urgency` high or low."""
+
+    id: str
+    title: str
+    status: str
+    opened_ms: int
+    service: str | None = None
+    urgency: str | None = None
+    severity: str | None = None
+    acknowledged_ms: int | None = None
+    resolved_ms: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    id: str
+    title: str
+    at_ms: int
+    kind: str = "change"
+    service: str | None = None
+    author: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    caller: str
+    callee: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing `doctor` looked at. `fix` says what to do when it is not ok."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T_co]):
+    """What a source hands back.
+
+    `queries` are the native queries that ran. `partial` says why the items are not all there were
+    (None: they are). An empty reply without `partial` means that the source looked and found nothing.
+    """
+
+    items: Sequence[T_co] = ()
+    queries: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    partial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a source did not answer, for the reader who must act: `hint` says what to do next."""
+
+    kind: str
+    message: str
+    hint: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T_co]):
+    """One line of the ledger, with what the source gave."""
+
+    source: str
+    plugin: str
+    status: Status
+    reply: Reply[T_co]
+    latency_ms: float | None = None
+    failure: Failure | None = None
+    cached_age_s: float | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self.status in ("ok", "no_data", "partial")

@@ -1,0 +1,143 @@
+"""The contract of a source: what an in-house team writes.
+
+    class Zabbix(Source):
+        class Settings(HttpSettings):
+            token: SecretStr
+
+        async def fetch_series(self, query: SeriesQuery) -> Reply[Series]: ...
+
+    @hookimpl
+    def telemetry_sources():
+        return [Zabbix]
+
+A method that is not overridden is a capability the source does not have: it is never asked, and the ledger says
+`skipped: unsupported`. Methods are async and may be cancelled at any await; they raise SourceError and nothing
+else. What blocks goes through `self.context.threads.run(...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING, ClassVar
+
+from telemetry_mcp.model import (
+    Change,
+    ChangeQuery,
+    Check,
+    Dependency,
+    DependencyQuery,
+    Incident,
+    IncidentQuery,
+    NativeQuery,
+    Reply,
+    Series,
+    SeriesQuery,
+    Service,
+    ServiceQuery,
+)
+from telemetry_mcp.setting import HttpSettings, SourceSettings
+from telemetry_mcp.thread import Threads
+
+if TYPE_CHECKING:
+    from telemetry_mcp.http import Http
+
+METHODS: Mapping[str, str] = {
+    "series": "fetch_series",
+    "services": "list_services",
+    "incidents": "list_incidents",
+    "changes": "list_changes",
+    "dependencies": "list_dependencies",
+    "native": "run_native",
+    "check": "check",
+}
+"""Capability -> the method that gives it."""
+
+
+def now_ms() -> int:
+    return int(time() * 1000)
+
+
+@dataclass(slots=True)
+class Context:
+    """What a source is handed besides its settings.
+
+    `name` is the user's name for this instance. `http` is there when the settings are HttpSettings: a test
+    hands in one over a mock transport.
+    """
+
+    name: str
+    http: Http | None = None
+    threads: Threads = field(default_factory=Threads)
+
+
+class Source:
+    """Base of every source. Subclass, name the settings, override what the backend can do."""
+
+    Settings: ClassVar[type[SourceSettings]] = SourceSettings
+    native_language: ClassVar[str] = ""
+    """What run_native takes, for the reader: `PromQL`, `NRQL`, ..."""
+
+    def __init__(self, settings: SourceSettings, context: Context) -> None:
+        self.settings = settings
+        self.context = context
+
+    @classmethod
+    def headers(cls, settings: SourceSettings) -> dict[str, str]:
+        """The plugin's own headers for its Http, such as an API key."""
+        return {}
+
+    @property
+    def http(self) -> Http:
+        """The HTTP client that was handed in. Only for sources whose Settings are HttpSettings."""
+        if self.context.http is None:
+            raise TypeError(f"{type(self).__name__}.Settings must be HttpSettings to use self.http")
+        return self.context.http
+
+    def metrics(self) -> Collection[str] | None:
+        """The normalized metrics it can answer; None means "ask me for any"."""
+        return tuple(self.settings.metrics) or None
+
+    async def fetch_series(self, query: SeriesQuery) -> Reply[Series]:
+        raise NotImplementedError
+
+    async def list_services(self, query: ServiceQuery) -> Reply[Service]:
+        raise NotImplementedError
+
+    async def list_incidents(self, query: IncidentQuery) -> Reply[Incident]:
+        raise NotImplementedError
+
+    async def list_changes(self, query: ChangeQuery) -> Reply[Change]:
+        raise NotImplementedError
+
+    async def list_dependencies(self, query: DependencyQuery) -> Reply[Dependency]:
+        raise NotImplementedError
+
+    async def run_native(self, query: NativeQuery) -> Reply[Series]:
+        raise NotImplementedError
+
+    async def check(self) -> Reply[Check]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Let go of what was opened. The Http that was handed in is closed by whoever handed it in."""
+
+
+def capabilities(source: type[Source]) -> tuple[str, ...]:
+    """What a source class can do: the methods it overrides."""
+    return tuple(
+        name for name, method in METHODS.items() if getattr(source, method) is not getattr(Source, method)
+    )
+
+
+__all__ = [
+    "METHODS",
+    "Context",
+    "HttpSettings",
+    "Source",
+    "SourceSettings",
+    "Threads",
+    "capabilities",
+    "now_ms",
+]
