@@ -17,6 +17,7 @@ from telemetry_mcp.errors import (
     TelemetryError,
     UpstreamError,
 )
+from telemetry_mcp.gather import gather
 from telemetry_mcp.hookspecs import hookimpl
 from telemetry_mcp.http import (
     Http,
@@ -87,6 +88,7 @@ __all__ = [
     "clean",
     "decode_json",
     "error_for_status",
+    "gather",
     "hookimpl",
     "http_for",
     "parse_json",

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Status = Literal["ok", "no_data", "partial", "failed", "skipped"]
@@ -36,8 +35,20 @@ class Window:
         return self.end_ms - self.start_ms
 
 
+class Question(Generic[T_co]):
+    """What is asked of a source; `T_co` is what its reply holds, `method` the method of Source that answers."""
+
+    __slots__ = ()
+    method: ClassVar[str]
+
+    async def put_to(self, source: Any) -> Reply[T_co]:
+        """Ask `source`, whatever its capabilities."""
+        reply: Reply[T_co] = await getattr(source, self.method)(self)
+        return reply
+
+
 @dataclass(frozen=True, slots=True)
-class SeriesQuery:
+class SeriesQuery(Question["Series"]):
     """Time series of many services and metrics at once, so that a source asks its backend once a metric.
 
     `services` empty means every service the source knows. `metrics` are normalized names (`cpu`), never
@@ -50,65 +61,66 @@ class SeriesQuery:
     window: Window
     step_ms: int
     latest: bool = False
-    method: ClassVar[str] = "fetch_series"
+    method = "fetch_series"
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceQuery:
+class ServiceQuery(Question["Service"]):
     """The services a source knows about; `window` is what "recently seen" means."""
 
     window: Window
-    method: ClassVar[str] = "list_services"
+    method = "list_services"
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentQuery:
+class IncidentQuery(Question["Incident"]):
     """Incidents that were open at some time inside `window`; `services` empty means all."""
 
     window: Window
     services: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
     limit: int = 100
-    method: ClassVar[str] = "list_incidents"
+    method = "list_incidents"
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeQuery:
+class ChangeQuery(Question["Change"]):
     """Deployments and other changes inside `window`; `services` empty means all."""
 
     window: Window
     services: tuple[str, ...] = ()
     limit: int = 100
-    method: ClassVar[str] = "list_changes"
+    method = "list_changes"
 
 
 @dataclass(frozen=True, slots=True)
-class DependencyQuery:
+class DependencyQuery(Question["Dependency"]):
     """Who calls whom, as seen during `window`."""
 
     window: Window
-    method: ClassVar[str] = "list_dependencies"
+    method = "list_dependencies"
 
 
 @dataclass(frozen=True, slots=True)
-class NativeQuery:
+class NativeQuery(Question["Series"]):
     """A query in the source's own language; only asked where the settings say `allow_native = true`."""
 
     text: str
     window: Window
     step_ms: int
     limit: int = 50
-    method: ClassVar[str] = "run_native"
+    method = "run_native"
 
 
 @dataclass(frozen=True, slots=True)
-class CheckQuery:
+class CheckQuery(Question["Check"]):
     """Is the source reachable, are its credentials good, is each permission there?"""
 
-    method: ClassVar[str] = "check"
+    method = "check"
 
-
-Query = SeriesQuery | ServiceQuery | IncidentQuery | ChangeQuery | DependencyQuery | NativeQuery | CheckQuery
+    async def put_to(self, source: Any) -> Reply[Check]:
+        reply: Reply[Check] = await source.check()
+        return reply
 
 
 @dataclass(frozen=True, slots=True, eq=False)

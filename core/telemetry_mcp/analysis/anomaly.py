@@ -93,10 +93,10 @@ def detect(
 ) -> Detection:
     """Find the unusual stretches of a series.
 
-    `sensitivity` scales the threshold, 6.5 robust sigmas at the default of 3: smaller finds more. `direction` keeps
-    only points above ("up") or below ("down") the expected value, `min_relative` only those that differ from it by
-    at least this share of it. Raises ValueError for a sensitivity that is not finite and positive, and for a
-    negative `min_relative`.
+    `sensitivity` scales the threshold, 6.5 robust sigmas at the default of 3 (8 below 30 points): smaller finds
+    more. `direction` keeps only points above ("up") or below ("down") the expected value, `min_relative` only
+    those that differ from it by at least this share of it. Raises ValueError for a sensitivity that is not finite
+    and positive, and for a negative `min_relative`.
     """
     if not (math.isfinite(sensitivity) and sensitivity > 0):
         raise ValueError(f"sensitivity must be a positive number: {sensitivity}")
@@ -104,7 +104,7 @@ def detect(
     count = samples.values.size
     threshold = (TAU if count >= FEW_POINTS else TAU_FEW_POINTS) * sensitivity / DEFAULT_SENSITIVITY
     confidence, reason = _confidence(samples)
-    expected = np.full(count + samples.missing if count == 0 else len(values), np.nan)
+    expected = np.full(len(values), np.nan)
     lower, upper, scale = expected, expected, None
     found: tuple[Episode, ...] = ()
     if confidence != "none":
@@ -114,7 +114,7 @@ def detect(
         found = episodes(
             timestamps_ms,
             values,
-            score(timestamps_ms, values),
+            _placed(samples, _against(samples.values, centre, scale), len(values)),
             threshold=threshold,
             expected=expected,
             lower=lower,
@@ -134,11 +134,10 @@ def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) ->
     alone (so a score never changes when data arrive); the first 30 then score 0, as nothing can be said of them.
     """
     samples = clean(timestamps_ms, values)
-    scores = np.full(len(values), np.nan)
-    if samples.values.size:
-        judge = _expanding_scores if causal else _scores
-        scores[samples.index] = judge(samples.values)
-    return scores
+    if causal:
+        return _placed(samples, _expanding_scores(samples.values), len(values))
+    scores = _against(samples.values, *_fit(samples.values)) if samples.values.size else samples.values
+    return _placed(samples, scores, len(values))
 
 
 def episodes(
@@ -155,9 +154,9 @@ def episodes(
 ) -> tuple[Episode, ...]:
     """Turn one score per point, from whatever detector, into episodes, strongest peak first.
 
-    An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to three
-    steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts as 0.
-    Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
+    An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to
+    three steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts
+    as 0. Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
     Raises ValueError for a threshold that is not positive, a negative `min_relative` or arrays of unequal length.
     """
     if not threshold > 0 or not min_relative >= 0:
@@ -244,8 +243,10 @@ def _points(count: int) -> str:
     return "1 point" if count == 1 else f"{count} points"
 
 
-def _scores(values: Values) -> Values:
-    return _against(values, *_fit(values))
+def _placed(samples: Samples, scores: Values, length: int) -> Values:
+    placed = np.full(length, np.nan)
+    placed[samples.index] = scores
+    return placed
 
 
 def _expanding_scores(values: Values) -> Values:

@@ -1,0 +1,175 @@
+"""Service level indicators: which share of the time a metric kept to its threshold.
+
+Samples are rarely evenly spaced, so time is weighed, not points: each sample holds until the next one, yet never
+longer than `max_gap_ms`. What no sample covers is unmeasured time: neither good nor bad, and shown as coverage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry_mcp.analysis.sample import Timestamps, Values, clean, median_step_ms
+
+Comparison = Literal["<=", "<", ">=", ">"]
+Method = Literal["time_weighted", "point_share", "none"]
+
+MAX_GAP_STEPS = 2.5
+ENOUGH_SAMPLES = 3
+GOOD = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An unbroken stretch of bad time; `worst` is its value farthest beyond the threshold, seen at `worst_ms`."""
+
+    start_ms: int
+    end_ms: int
+    worst: float
+    worst_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compliance:
+    """How much of a window kept to the threshold.
+
+    `ratio` (0..1) is good over measured time, or None when nothing was measured. `point_share` is the share of
+    good samples; `method` says so when the ratio had to fall back on it, as there were too few samples to know how
+    long one holds. `coverage` (0..1) is
+    measured over expected time, `samples` the numbers the answer rests on. `violations` come longest first, the
+    newer first of equally long ones.
+    """
+
+    ratio: float | None
+    point_share: float | None
+    good_ms: int
+    bad_ms: int
+    measured_ms: int
+    expected_ms: int
+    coverage: float
+    method: Method
+    samples: int
+    violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """Every sample with the time it stands for, before any window is laid over it."""
+
+    starts: Timestamps
+    stops: Timestamps
+    values: Values
+    good: NDArray[np.bool_]
+    upward: bool
+
+
+def compliance(
+    timestamps_ms: Timestamps,
+    values: Values,
+    *,
+    start_ms: int,
+    end_ms: int,
+    threshold: float,
+    comparison: Comparison = "<=",
+    max_gap_ms: int | None = None,
+) -> Compliance:
+    """The share of `start_ms`..`end_ms` in which `value comparison threshold` was true.
+
+    A sample holds until the next one, the end of the window or `max_gap_ms` (default: 2.5 times the median step),
+    whichever comes first; the last sample and one from just before the window are treated alike. A sample exactly
+    at `end_ms` counts but holds no time. With fewer than three samples in the series, or none that holds any time
+    in the window, the ratio is the share of samples. Raises ValueError for an empty window, a threshold that is
+    not finite, an unknown comparison or a `max_gap_ms` that is not positive.
+    """
+    return _measure(_hold(timestamps_ms, values, threshold, comparison, max_gap_ms), start_ms, end_ms)
+
+
+def windowed(
+    timestamps_ms: Timestamps,
+    values: Values,
+    *,
+    end_ms: int,
+    windows_ms: Sequence[int],
+    threshold: float,
+    comparison: Comparison = "<=",
+    max_gap_ms: int | None = None,
+) -> dict[int, Compliance]:
+    """`compliance` over the last `w` milliseconds before `end_ms`, for each `w`: what burn rates are made of.
+
+    How long a sample holds is settled on the whole series, so that a short window with two samples is measured as
+    well as a long one. A window that reaches back beyond the data has a low coverage, never a made-up ratio.
+    """
+    held = _hold(timestamps_ms, values, threshold, comparison, max_gap_ms)
+    return {window: _measure(held, end_ms - window, end_ms) for window in windows_ms}
+
+
+def _hold(
+    timestamps_ms: Timestamps, values: Values, threshold: float, comparison: str, max_gap_ms: int | None
+) -> _Held:
+    if comparison not in GOOD:
+        raise ValueError(f"comparison must be one of {', '.join(GOOD)}: {comparison}")
+    if not np.isfinite(threshold):
+        raise ValueError(f"threshold must be a finite number: {threshold}")
+    if max_gap_ms is not None and max_gap_ms <= 0:
+        raise ValueError(f"max_gap_ms must be positive: {max_gap_ms}")
+    samples = clean(timestamps_ms, values)
+    starts = samples.timestamps_ms
+    gap_ms = int(MAX_GAP_STEPS * (median_step_ms(starts) or 0.0)) if max_gap_ms is None else max_gap_ms
+    stops = starts + gap_ms
+    stops[:-1] = np.minimum(stops[:-1], starts[1:])
+    good = GOOD[comparison](samples.values, threshold)
+    return _Held(starts, stops, samples.values, good, upward=comparison in ("<=", "<"))
+
+
+def _measure(held: _Held, start_ms: int, end_ms: int) -> Compliance:
+    if end_ms <= start_ms:
+        raise ValueError(f"a window must end after it starts: {start_ms} .. {end_ms}")
+    inside = (held.starts <= end_ms) & ((held.stops > start_ms) | (held.starts >= start_ms))
+    part = _Held(
+        np.clip(held.starts[inside], start_ms, end_ms),
+        np.clip(held.stops[inside], start_ms, end_ms),
+        held.values[inside],
+        held.good[inside],
+        held.upward,
+    )
+    lengths = part.stops - part.starts
+    good_ms, measured_ms = int(lengths[part.good].sum()), int(lengths.sum())
+    point_share = float(part.good.mean()) if part.good.size else None
+    ratio = point_share
+    method: Method = "none" if point_share is None else "point_share"
+    if held.starts.size >= ENOUGH_SAMPLES and measured_ms:
+        ratio, method = good_ms / measured_ms, "time_weighted"
+    return Compliance(
+        ratio=ratio,
+        point_share=point_share,
+        good_ms=good_ms,
+        bad_ms=measured_ms - good_ms,
+        measured_ms=measured_ms,
+        expected_ms=end_ms - start_ms,
+        coverage=measured_ms / (end_ms - start_ms),
+        method=method,
+        samples=int(part.starts.size),
+        violations=_violations(part),
+    )
+
+
+def _violations(part: _Held) -> tuple[Violation, ...]:
+    bad = np.flatnonzero(~part.good)
+    if not bad.size:
+        return ()
+    apart = (np.diff(bad) > 1) | (part.starts[bad[1:]] != part.stops[bad[:-1]])
+    found = [_violation(part, members) for members in np.split(bad, np.flatnonzero(apart) + 1)]
+    return tuple(sorted(found, key=lambda span: (span.start_ms - span.end_ms, -span.start_ms)))
+
+
+def _violation(part: _Held, members: NDArray[np.intp]) -> Violation:
+    values = part.values[members]
+    worst = int(members[values.argmax() if part.upward else values.argmin()])
+    return Violation(
+        start_ms=int(part.starts[members[0]]),
+        end_ms=int(part.stops[members[-1]]),
+        worst=float(part.values[worst]),
+        worst_ms=int(part.starts[worst]),
+    )

@@ -1,0 +1,138 @@
+"""Service level objectives: error budgets, burn rates, time to exhaustion, verdict.
+
+A budget is a whole number of parts per million, taken from the decimal text of the objective, because 1 - 0.999 is
+not 0.001 in floating point. `bad` and `valid` are amounts of one kind, events or milliseconds: errors are bad over
+valid, never 1 - SLI, and nothing is rounded before it is compared.
+"""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+Verdict = Literal["COMPLIANT", "AT_RISK", "BREACHED", "UNKNOWN"]
+
+MILLION = 1_000_000
+MINUTE_MS = 60_000
+AT_RISK_CONSUMED = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """An error budget and what is left of it.
+
+    `ratio` is good over valid. `allowed` has the unit of `valid`; `consumed` and `remaining` are shares of it
+    (1 is the whole budget, `remaining` may be negative). `allowed_minutes` and `remaining_minutes` spread the same
+    shares over the whole window: they are None without one. All that depends on measurements is None when nothing
+    valid was measured. An objective of 100 % leaves no budget: the first bad thing consumes infinitely much of it.
+    """
+
+    ppm: int
+    window_ms: int | None
+    ratio: float | None
+    allowed: float
+    consumed: float | None
+    remaining: float | None
+    allowed_minutes: float | None
+    remaining_minutes: float | None
+    breached: bool
+
+
+def objective_ppm(objective: str | int | float | Decimal) -> int:
+    """The error budget, in parts per million, of an objective in percent: 1000 for "99.9".
+
+    A number counts by its shortest decimal text. Raises ValueError outside (0, 100], for what is not a number and
+    for an objective finer than one part per million (more than four decimals).
+    """
+    try:
+        percent = Decimal(str(objective).strip())
+    except InvalidOperation:
+        raise ValueError(f"an objective is a percentage such as 99.9: {objective!r}") from None
+    if not (percent.is_finite() and 0 < percent <= 100):
+        raise ValueError(f"an objective lies above 0 and at most at 100 percent: {objective}")
+    ppm = (100 - percent) * (MILLION // 100)
+    if ppm != int(ppm):
+        raise ValueError(f"an objective has at most four decimals: {objective}")
+    return int(ppm)
+
+
+def burn_rate(bad: float, valid: float, budget_ppm: int) -> float | None:
+    """How many times faster than sustainable the budget is spent: the error ratio over the budget.
+
+    None when `valid` is 0. Without a budget (100 %) it is infinite as soon as anything is bad, else 0. Raises
+    ValueError unless 0 <= bad <= valid < infinity and 0 <= budget_ppm < 1,000,000.
+    """
+    _refuse_nonsense(bad, valid, budget_ppm)
+    if valid == 0:
+        return None
+    if budget_ppm == 0:
+        return math.inf if bad else 0.0
+    return bad * MILLION / (budget_ppm * valid)
+
+
+def budget(bad: float, valid: float, budget_ppm: int, *, window_ms: int | None = None) -> Budget:
+    """The budget that `bad` out of `valid` was taken from; `window_ms` gives it in minutes too.
+
+    The share consumed equals the burn rate over the whole window. Raises ValueError as `burn_rate` does.
+    """
+    consumed = burn_rate(bad, valid, budget_ppm)
+    minutes = None if window_ms is None else window_ms / MINUTE_MS
+    return Budget(
+        ppm=budget_ppm,
+        window_ms=window_ms,
+        ratio=(valid - bad) / valid if valid else None,
+        allowed=budget_ppm * valid / MILLION,
+        consumed=consumed,
+        remaining=None if consumed is None else 1 - consumed,
+        allowed_minutes=None if minutes is None else minutes * budget_ppm / MILLION,
+        remaining_minutes=minutes * (budget_ppm * valid - bad * MILLION) / (MILLION * valid)
+        if minutes is not None and valid
+        else None,
+        breached=bad * MILLION > budget_ppm * valid,
+    )
+
+
+def exhaustion_ms(remaining_ratio: float | None, burn: float | None, window_ms: int) -> int | None:
+    """Milliseconds until the budget is gone if it keeps burning at `burn`: remaining x window / burn.
+
+    0 when nothing remains already; None when a burn of at most 1 never exhausts it, or when either is unknown.
+    """
+    if remaining_ratio is None or burn is None:
+        return None
+    if remaining_ratio <= 0:
+        return 0
+    return round(remaining_ratio * window_ms / burn) if burn > 1 else None
+
+
+def verdict(budget: Budget, *, recent_burn: float | None = None, left_ms: int | None = None) -> Verdict:
+    """One word for where an objective stands.
+
+    UNKNOWN: nothing valid was measured. BREACHED: more than the budget is consumed, that is the ratio lies below
+    the objective (meeting it exactly is no breach). AT_RISK: at least 75 % is consumed, or `recent_burn` exhausts
+    what remains in less than `left_ms`. COMPLIANT: everything else.
+
+    `left_ms` is the time until a calendar window ends. A rolling window never ends: leave it None, and one whole
+    window ahead is looked at, in which any recent burn above 1 exhausts the budget. So take `recent_burn` over a
+    stretch that one bad sample cannot carry above 1, or leave it out. Raises ValueError when `left_ms` or
+    `recent_burn` is given but the budget has no window.
+    """
+    if budget.window_ms is None and not (recent_burn is None and left_ms is None):
+        raise ValueError("a projection needs a budget with a window")
+    if budget.consumed is None:
+        return "UNKNOWN"
+    if budget.breached:
+        return "BREACHED"
+    if budget.consumed >= AT_RISK_CONSUMED:
+        return "AT_RISK"
+    if budget.window_ms is not None:
+        exhausted_in = exhaustion_ms(budget.remaining, recent_burn, budget.window_ms)
+        if exhausted_in is not None and exhausted_in < (budget.window_ms if left_ms is None else left_ms):
+            return "AT_RISK"
+    return "COMPLIANT"
+
+
+def _refuse_nonsense(bad: float, valid: float, budget_ppm: int) -> None:
+    if not 0 <= bad <= valid < math.inf:
+        raise ValueError(f"bad must lie between 0 and valid: {bad} of {valid}")
+    if not 0 <= budget_ppm < MILLION:
+        raise ValueError(f"a budget lies between 0 and {MILLION} parts per million: {budget_ppm}")

@@ -1,0 +1,85 @@
+"""A series in a dozen numbers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean
+
+Trend = Literal["rising", "falling", "flat"]
+
+HOUR_MS = 3_600_000
+TREND_BLOCKS = 200
+TREND_POINTS = 4
+TREND_SHARE = 0.5
+TREND_Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a series amounts to; a figure that the data do not give is None, never 0.
+
+    `count` numbers, `missing` points without one. Percentiles are interpolated and, like the mean, unweighted by
+    time. `last` is the newest number, taken at `last_ms`. `trend_per_hour` is the change of the values per hour,
+    None for fewer than four numbers.
+    """
+
+    count: int
+    missing: int
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    last: float | None = None
+    last_ms: int | None = None
+    trend_per_hour: float | None = None
+    trend_direction: Trend | None = None
+
+
+def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
+    """The figures of one series.
+
+    The trend is the Theil-Sen slope (median over all pairs) of at most 200 block medians. Its direction is "flat"
+    unless the change over the series exceeds half the spread between p5 and p95 and more pairs agree on it than
+    chance explains (Kendall's test at 5 %).
+    """
+    samples = clean(timestamps_ms, values)
+    numbers = samples.values
+    if not numbers.size:
+        return Statistics(count=0, missing=samples.missing)
+    p5, p50, p95, p99 = (float(figure) for figure in np.quantile(numbers, (0.05, 0.5, 0.95, 0.99)))
+    slope, direction = _trend(samples, p95 - p5) if numbers.size >= TREND_POINTS else (None, None)
+    return Statistics(
+        count=numbers.size,
+        missing=samples.missing,
+        min=float(numbers.min()),
+        max=float(numbers.max()),
+        mean=float(numbers.mean()),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        last=float(numbers[-1]),
+        last_ms=int(samples.timestamps_ms[-1]),
+        trend_per_hour=slope,
+        trend_direction=direction,
+    )
+
+
+def _trend(samples: Samples, spread: float) -> tuple[float, Trend]:
+    hours = (samples.timestamps_ms - samples.timestamps_ms[0]) / HOUR_MS
+    blocks = min(TREND_BLOCKS, hours.size)
+    times, levels = _block_medians(hours, blocks), _block_medians(samples.values, blocks)
+    earlier, later = np.triu_indices(blocks, k=1)
+    slopes = (levels[later] - levels[earlier]) / (times[later] - times[earlier])
+    slope = float(np.median(slopes))
+    agreement = float(np.sign(slopes).sum()) / np.sqrt(blocks * (blocks - 1) * (2 * blocks + 5) / 18)
+    if abs(slope) * hours[-1] <= TREND_SHARE * spread or abs(agreement) < TREND_Z:
+        return slope, "flat"
+    return slope, "rising" if slope > 0 else "falling"
+
+
+def _block_medians(values: Values, blocks: int) -> Values:
+    return np.array([np.median(block) for block in np.array_split(values, blocks)])

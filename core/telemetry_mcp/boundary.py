@@ -1,0 +1,25 @@
+"""The one place where any exception of somebody else's code is caught and not raised again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Contained:
+    error: Exception | None = None
+
+
+@contextmanager
+def contain() -> Iterator[Contained]:
+    """Keep the exception that the block raises: `with contain() as kept: ...`, then look at `kept.error`.
+
+    For a plugin's code only: being imported by the registry, being asked by the fan-out. Cancellation passes.
+    """
+    kept = Contained()
+    try:
+        yield kept
+    except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything, and the others must live
+        kept.error = error

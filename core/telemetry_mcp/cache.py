@@ -1,0 +1,93 @@
+"""Answers that are kept for a while. In this process by default; the protocol is what Redis will take the
+place of, so it is asynchronous and speaks of keys as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from time import monotonic
+from typing import Any, Protocol
+
+from cachetools import TLRUCache
+
+from telemetry_mcp.model import (
+    Question,
+    Reply,
+    Series,
+    SeriesQuery,
+    ServiceQuery,
+)
+from telemetry_mcp.setting import Duration, Strict
+
+# What costs little to keep: an item that is not a time series counts as so many bytes.
+ITEM_BYTES = 400
+
+
+class CacheSettings(Strict):
+    """How long answers are kept, by what was asked."""
+
+    live: Duration = 10.0
+    closed: Duration = 300.0
+    inventory: Duration = 60.0
+    max_mb: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A kept reply, and when it was put there (epoch ms)."""
+
+    reply: Reply[Any]
+    at_ms: int
+
+
+class Cache(Protocol):
+    """Where answers are kept. Neither method raises: a store that is out of reach is an empty one."""
+
+    async def get(self, key: str) -> Entry | None: ...
+
+    async def put(self, key: str, entry: Entry, ttl_s: float) -> None: ...
+
+
+class MemoryCache:
+    """The cache of one process, bounded by the bytes of what it holds; the least recently used goes first."""
+
+    def __init__(self, max_mb: int = 64) -> None:
+        self.entries: TLRUCache[str, tuple[Entry, float]] = TLRUCache(
+            maxsize=max_mb * 2**20,
+            ttu=lambda _key, kept, now: now + kept[1],
+            timer=monotonic,
+            getsizeof=lambda kept: size(kept[0].reply.items),
+        )
+
+    async def get(self, key: str) -> Entry | None:
+        kept = self.entries.get(key)
+        return kept[0] if kept else None
+
+    async def put(self, key: str, entry: Entry, ttl_s: float) -> None:
+        if size(entry.reply.items) <= self.entries.maxsize:
+            self.entries[key] = (entry, ttl_s)
+
+
+def size(items: Sequence[Any]) -> int:
+    return ITEM_BYTES + sum(ITEM_BYTES + (16 * len(i) if isinstance(i, Series) else 0) for i in items)
+
+
+def key_of(source: str, query: Any) -> str:
+    """Equal for equal questions. Questions about now leave the window out: how old an answer may be is for
+    the time to live to say, not for the second at which somebody asked."""
+    window = getattr(query, "window", None)
+    about_now = isinstance(query, ServiceQuery) or (isinstance(query, SeriesQuery) and query.latest)
+    rest = [getattr(query, field.name) for field in fields(query) if field.name != "window"]
+    span = window.duration_ms if about_now and window else window
+    return sha256(repr((source, query.method, span, rest)).encode()).hexdigest()
+
+
+def ttl_s(query: Question[Any], settings: CacheSettings, now_ms: int) -> float:
+    """How long an answer to `query` holds; a window that ended well before now does not change any more."""
+    if isinstance(query, ServiceQuery):
+        return settings.inventory
+    if isinstance(query, SeriesQuery) and not query.latest:
+        settled = query.window.end_ms <= now_ms - 2 * query.step_ms
+        return settings.closed if settled else min(settings.closed, max(settings.live, query.step_ms / 2000))
+    return settings.live

@@ -1,0 +1,106 @@
+"""The catalog: what a normalized metric is. These are built in; `[metrics.<name>]` changes or adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.setting import Strict
+from telemetry_mcp.unit import canonical, known
+
+
+class Metric(Strict):
+    """A normalized metric: its unit, when it is bad, and how samples of one interval are put together."""
+
+    key: str = Field("", description="field name in get_current_metrics; default: the metric's name")
+    unit: str = Field("", description="the unit every source's values are converted to")
+    warning: float | None = Field(None, description="WARNING from here on")
+    critical: float | None = Field(None, description="CRITICAL from here on")
+    bad: Literal["above", "below"] = Field("above", description="on which side of the limits it is bad")
+    aggregate: Literal["mean", "max"] = Field("mean", description="samples of one interval become their ...")
+    owner: str | None = Field(None, description="the source whose value is shown first")
+    aliases: tuple[str, ...] = Field((), description="other names a question may use")
+
+    @field_validator("unit")
+    @classmethod
+    def is_known(cls, unit: str) -> str:
+        if unit and not known(unit):
+            raise ValueError("not a unit that is known; see docs/configuration.md for the list")
+        return canonical(unit)
+
+    @property
+    def comparison(self) -> Literal["<=", ">="]:
+        """How a value relates to a limit when it is good."""
+        return "<=" if self.bad == "above" else ">="
+
+    def status(self, value: float) -> Literal["OK", "WARNING", "CRITICAL"]:
+        sign = 1 if self.bad == "above" else -1
+        if self.critical is not None and sign * value >= sign * self.critical:
+            return "CRITICAL"
+        if self.warning is not None and sign * value >= sign * self.warning:
+            return "WARNING"
+        return "OK"
+
+
+BUILT_IN: Mapping[str, Metric] = {
+    "cpu": Metric(key="cpu_percent", unit="percent", warning=75, critical=90),
+    "memory": Metric(key="memory_percent", unit="percent", warning=80, critical=92),
+    "error_rate": Metric(unit="percent", warning=1, critical=5, aliases=("errors",)),
+    "request_rate": Metric(unit="per_s", aliases=("throughput", "requests", "traffic")),
+    "latency_p50": Metric(key="latency_p50_ms", unit="ms", aggregate="max"),
+    "latency_p95": Metric(
+        key="latency_p95_ms", unit="ms", warning=500, critical=1000, aggregate="max", aliases=("latency",)
+    ),
+    "latency_p99": Metric(key="latency_p99_ms", unit="ms", aggregate="max"),
+    "availability": Metric(
+        key="availability_percent", unit="percent", warning=99.9, critical=99, bad="below", aliases=("uptime",)
+    ),
+}
+
+
+class Catalog(Mapping[str, Metric]):
+    """The normalized metrics of this installation, by name."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self.metrics = dict(metrics)
+        self.names = {
+            name: metric
+            for metric, spec in self.metrics.items()
+            for name in (*spec.aliases, spec.key, metric)
+            if name
+        }
+
+    def __getitem__(self, name: str) -> Metric:
+        return self.metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def key(self, name: str) -> str:
+        return self.metrics[name].key or name
+
+    def resolve(self, name: str) -> str:
+        """The metric that `name` (its name, its key or an alias) means. QuestionError with the valid names."""
+        if name in self.metrics:
+            return name
+        if name in self.names:
+            return self.names[name]
+        raise QuestionError(f"no metric is called {name!r}{suggest(name, self.metrics)}")
+
+
+def suggest(name: str, valid: Iterable[str], limit: int = 40) -> str:
+    """The end of a sentence about an unknown name: the nearest match, then the valid names."""
+    names = sorted(valid)
+    if not names:
+        return "; none is known"
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    meant = f"; did you mean {near[0]!r}?" if near else ";"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{meant} Valid: {', '.join(names[:limit])}{more}"

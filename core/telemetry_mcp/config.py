@@ -1,0 +1,252 @@
+"""plugins.toml -> typed settings. Every fault is collected, so that one run shows them all."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from telemetry_mcp.cache import CacheSettings
+from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
+from telemetry_mcp.errors import ConfigError, Problem
+from telemetry_mcp.setting import Duration, Strict
+
+M = TypeVar("M", bound=BaseModel)
+
+ENV_PATH = "TELEMETRY_MCP_CONFIG"
+FILE_NAME = "plugins.toml"
+PLACEHOLDER = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+class Defaults(Strict):
+    """What holds for every source and call that says nothing else."""
+
+    timeout: Duration = Field(8.0, description="longest wait for one answer of one source")
+    deadline: Duration = Field(10.0, description="longest wait for one call, when it names none")
+    max_deadline: Duration = Field(60.0, description="longest deadline_s that a call may name")
+    lookback: Duration = Field(90 * 86400.0, description="how far back a question may reach")
+    max_points: int = Field(60, ge=10, le=2000, description="points of a time series in an answer")
+
+
+class ServerSettings(Strict):
+    """The HTTP endpoint. Hosts and origins beyond loopback must be named here to be let in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+
+
+class Objective(Strict):
+    """A service level objective on the time during which a metric keeps a threshold."""
+
+    service: str
+    metric: str
+    threshold: float | None = Field(None, allow_inf_nan=False, description="default: the metric's warning")
+    comparison: Literal["<=", "<", ">=", ">"] | None = None
+    objective: float = Field(99.0, gt=0, le=100, description="percent of the time")
+    window: Duration = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """One `[sources.<name>]` with its placeholders filled in; `missing` names variables that are not set."""
+
+    name: str
+    values: Mapping[str, Any]
+    raw: Mapping[str, Any]
+    missing: tuple[str, ...]
+
+    @property
+    def optional(self) -> bool:
+        return self.raw.get("optional") is True
+
+
+@dataclass(slots=True)
+class Config:
+    """What plugins.toml says. `problems` is what is wrong with it apart from the sources' own tables."""
+
+    path: Path
+    defaults: Defaults = field(default_factory=Defaults)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    catalog: Catalog = field(default_factory=lambda: Catalog(BUILT_IN))
+    objectives: dict[str, Objective] = field(default_factory=dict)
+    sources: list[SourceTable] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+TABLES = ("defaults", "metrics", "sources", "slos", "cache", "server")
+
+
+def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """--config, $TELEMETRY_MCP_CONFIG, ./plugins.toml, the user's configuration directory: the first there is."""
+    home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    user = Path(environ.get("APPDATA", home) if sys.platform == "win32" else home) / "telemetry-mcp" / FILE_NAME
+    named = path or (Path(environ[ENV_PATH]) if environ.get(ENV_PATH) else None)
+    places = [named] if named else [Path(FILE_NAME), user]
+    for place in places:
+        if place.is_file():
+            return place
+    tried = " or ".join(str(place) for place in places)
+    raise ConfigError([Problem(tried, "", "", "no such file", "Name one with --config, or run with --demo")])
+
+
+def read(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in `path`. ConfigError at once only when it is not TOML at all."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", "", f"cannot be read: {error.strerror}", "")]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        valid = "Is a table there twice, such as two sources of one name?" if "declare" in str(error) else ""
+        raise ConfigError([Problem(str(path), "", "", f"is not valid TOML: {error}", valid)]) from error
+    return Reader(path, document, environ).config()
+
+
+class Reader:
+    """Turns one parsed document into a Config, collecting what is wrong on the way."""
+
+    def __init__(self, path: Path, document: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.document = document
+        self.environ = environ
+        self.problems: list[Problem] = []
+
+    def config(self) -> Config:
+        for name in self.document:
+            if name not in TABLES:
+                self.report(name, "", "no such table", f"Valid: {', '.join(f'[{t}]' for t in TABLES)}")
+        return Config(
+            path=self.path,
+            defaults=self.table(Defaults, "defaults"),
+            cache=self.table(CacheSettings, "cache"),
+            server=self.table(ServerSettings, "server"),
+            catalog=self.catalog(),
+            objectives=dict(self.each(Objective, "slos")),
+            sources=list(self.sources()),
+            problems=self.problems,
+        )
+
+    def table(self, model: type[M], name: str) -> M:
+        raw = self.document.get(name, {})
+        return self.validated(model, name, raw) or model()
+
+    def each(self, model: type[M], table: str) -> Iterator[tuple[str, M]]:
+        for name, raw in self.tables(table):
+            made = self.validated(model, f"{table}.{name}", raw)
+            if made is not None:
+                yield name, made
+
+    def catalog(self) -> Catalog:
+        metrics = dict(BUILT_IN)
+        for name, raw in self.tables("metrics"):
+            known = metrics.get(name)
+            base = known.model_dump(exclude_unset=True) if known else {}
+            made = self.validated(Metric, f"metrics.{name}", {**base, **raw})
+            if made is not None:
+                metrics[name] = made
+        return Catalog(metrics)
+
+    def sources(self) -> Iterator[SourceTable]:
+        for name, raw in self.tables("sources"):
+            missing: list[str] = []
+            values = self.filled(raw, missing)
+            source = SourceTable(name, values, raw, tuple(missing))
+            if missing and not source.optional:
+                self.report_missing(f"sources.{name}", raw, missing)
+            yield source
+
+    def tables(self, table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        tables = self.document.get(table, {})
+        if not isinstance(tables, dict):
+            self.report(table, "", "is not a table", f"Write [{table}.<name>]")
+            return
+        for name, raw in tables.items():
+            if isinstance(raw, dict):
+                yield name, raw
+            else:
+                self.report(table, name, f"found {raw!r}", f"Write a table: [{table}.{name}]")
+
+    def filled(self, value: Any, missing: list[str]) -> Any:
+        """`value` with `${NAME}`, `${NAME:-default}` and `file:path` replaced by what they stand for."""
+        if isinstance(value, dict):
+            return {key: self.filled(item, missing) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.filled(item, missing) for item in value]
+        if not isinstance(value, str):
+            return value
+
+        def put(match: re.Match[str]) -> str:
+            name, default = match[1], match[2]
+            found = self.environ.get(name) or default
+            if found is None:
+                missing.append(name)
+            return found or ""
+
+        filled = PLACEHOLDER.sub(put, value)
+        return self.content(filled[5:], missing) if filled.startswith("file:") else filled
+
+    def content(self, name: str, missing: list[str]) -> str:
+        try:
+            return (self.path.parent / Path(name).expanduser()).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            missing.append(f"file:{name}")
+            return ""
+
+    def report_missing(self, table: str, raw: Mapping[str, Any], missing: list[str]) -> None:
+        for name in dict.fromkeys(missing):
+            key = next((key for key, value in raw.items() if name in str(value)), "")
+            what = f"{name} cannot be read" if name.startswith("file:") else f"the variable {name} is not set"
+            self.report(table, key, what, "Set it, or write optional = true to leave this source off meanwhile")
+
+    def validated(self, model: type[M], table: str, raw: Any) -> M | None:
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            self.problems += problems_of(error, str(self.path), table, model, raw)
+            return None
+
+    def report(self, table: str, key: str, found: str, valid: str) -> None:
+        self.problems.append(Problem(str(self.path), table, key, found, valid))
+
+
+def problems_of(
+    error: ValidationError, file: str, table: str, model: type[BaseModel], raw: Any
+) -> Iterator[Problem]:
+    """pydantic's findings in our words. What was found is quoted from the file itself, where a secret is
+    still the name of its variable."""
+    for fault in error.errors(include_url=False, include_input=False):
+        path = [str(part) for part in fault["loc"]]
+        key = ".".join(path)
+        names = sorted(model.model_fields)
+        match fault["type"]:
+            case "extra_forbidden":
+                near = get_close_matches(path[-1], names, n=1)
+                meant = f"Did you mean {near[0]!r}? " if near else ""
+                yield Problem(file, table, key, "no such key", f"{meant}Valid: {', '.join(names)}")
+            case "missing":
+                described = model.model_fields[path[0]].description if path[0] in model.model_fields else None
+                yield Problem(file, table, key, "is missing", f"It is {described}" if described else "")
+            case _:
+                written = quoted(raw, path)
+                message = fault["msg"].removeprefix("Value error, ")
+                yield Problem(file, table, key, f"found {written}" if written else "is wrong", message)
+
+
+def quoted(raw: Any, path: list[str]) -> str:
+    """The value at `path` as it stands in the file, unless it may be a secret written out there."""
+    for part in path:
+        if not isinstance(raw, Mapping) or part not in raw:
+            return ""
+        raw = raw[part]
+    secret = path and re.search(r"key|token|secret|password|header", path[0])
+    return "" if secret and not PLACEHOLDER.search(str(raw)) else repr(raw)

@@ -1,0 +1,84 @@
+"""What stands before each source: back-off, breaker, limit on concurrency, time-out, one retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import uniform
+from time import monotonic
+from typing import TypeVar
+
+from anyio import CapacityLimiter, fail_after, sleep
+
+from telemetry_mcp.breaker import Breaker, Pause
+from telemetry_mcp.errors import RateLimitedError, SourceError, SourceTimeoutError
+from telemetry_mcp.model import Question, Reply
+from telemetry_mcp.source import Source
+
+T = TypeVar("T")
+
+RETRY_PAUSE_S = (0.05, 0.25)
+
+
+class Guard:
+    """The way to one source. All callers of a source share its guard."""
+
+    def __init__(self, *, timeout_s: float, max_concurrency: int, clock: Callable[[], float] = monotonic) -> None:
+        self.timeout_s = timeout_s
+        self.max_concurrency = max_concurrency
+        self.breaker = Breaker(clock)
+        self.pause = Pause(clock)
+        self.limiter: CapacityLimiter | None = None
+
+    async def ask(self, source: Source, question: Question[T]) -> Reply[T]:
+        """The source's reply. Raises what the source raises, SourceTimeoutError when it takes too long, and
+        RateLimitedError or UnavailableError without asking while it is to be left alone."""
+        self.pause.enter()
+        self.breaker.enter()
+        settled = False
+        try:
+            reply = await self.in_time(source, question)
+            settled = True
+            self.breaker.succeeded()
+            self.pause.succeeded()
+            return reply
+        except SourceError as error:
+            settled = True
+            self.judge(error)
+            raise
+        finally:
+            if not settled:
+                self.breaker.left()
+
+    async def in_time(self, source: Source, question: Question[T]) -> Reply[T]:
+        if self.limiter is None:
+            self.limiter = CapacityLimiter(self.max_concurrency)
+        try:
+            with fail_after(self.timeout_s):
+                async with self.limiter:
+                    return await self.twice(source, question)
+        except TimeoutError as error:
+            raise SourceTimeoutError(f"no answer within its timeout of {self.timeout_s:g} s") from error
+
+    async def twice(self, source: Source, question: Question[T]) -> Reply[T]:
+        """Every question is a read, so that one that failed on the way may be asked once more."""
+        try:
+            return await question.put_to(source)
+        except SourceError as error:
+            if not error.retryable or self.breaker.state != "closed":
+                raise
+        await sleep(uniform(*RETRY_PAUSE_S))
+        return await question.put_to(source)
+
+    def judge(self, error: SourceError) -> None:
+        """What a failure says about the source: limited, down, or well and merely refusing this question."""
+        if isinstance(error, RateLimitedError):
+            self.pause.limited(error.retry_after_s)
+            self.breaker.left()
+        elif error.counts:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+
+    def late(self) -> None:
+        """A call's deadline passed while the source was still at work."""
+        self.breaker.failed()
