@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import anyio
 import numpy as np
-from anyio import CancelScope, Event, create_task_group, move_on_after
+from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 
 from telemetry_mcp.boundary import contain
@@ -30,6 +30,8 @@ from telemetry_mcp.text import clean
 T = TypeVar("T")
 
 CAPABILITY = {method: name for name, method in METHODS.items()}
+OWN_WORDS = ("query", "detail", "fix")
+"""The fields of items that a plugin writes itself; names and titles are the backend's, and stay as they are."""
 
 Progress = Callable[[Outcome[Any], int, int], Awaitable[None]]
 """Called as each source answers, with how many have and how many were asked."""
@@ -133,20 +135,40 @@ class Fanout:
         ledger = [found for i in instances if (found := outcomes.get(i.name) or skipped.get(i.name))]
         return ledger + ([] if cut_short else [missing(absent) for absent in unable])
 
+    async def ask_all(
+        self,
+        questions: Sequence[Question[Any]],
+        deadline: Deadline,
+        *,
+        fresh: bool = False,
+        progress: Progress | None = None,
+    ) -> list[list[Outcome[Any]]]:
+        """Several questions at the same moment: for each, in order, what `ask` returns."""
+        answers: list[list[Outcome[Any]]] = [[] for _ in questions]
+
+        async def one(place: int, question: Question[Any]) -> None:
+            answers[place] = await self.ask(question, deadline, fresh=fresh, progress=progress)
+
+        async with create_task_group() as asks:
+            for place, question in enumerate(questions):
+                asks.start_soon(one, place, question)
+        return answers
+
     async def one(self, instance: Instance, question: Question[T], deadline: Deadline, fresh: bool) -> Outcome[T]:
         """What one source gave by the deadline."""
+        key = key_of(instance.name, question)
         with move_on_after(deadline.left_s):
-            return await self.known(instance, question, fresh)
-        instance.guard.late()
+            return await self.known(instance, question, key, fresh)
+        if key not in self.flights:  # nobody waits for it any more: however many gave up, it is one late call
+            instance.guard.late()
         error = SourceTimeoutError(
             f"no answer by the call's deadline of {deadline.seconds:g} s",
             hint="ask for a shorter window, or with a larger deadline_s",
         )
         return failed(instance, error, deadline.seconds * 1000)
 
-    async def known(self, instance: Instance, question: Question[T], fresh: bool) -> Outcome[T]:
+    async def known(self, instance: Instance, question: Question[T], key: str, fresh: bool) -> Outcome[T]:
         """The kept answer, or that of the call under way, or that of a new one."""
-        key = key_of(instance.name, question)
         kept = None if fresh else await self.cache.get(key)
         if kept is not None:
             age_s = max(0, self.clock_ms() - kept.at_ms) / 1000
@@ -173,11 +195,17 @@ class Fanout:
     async def fly(self, flight: Flight[T], instance: Instance, question: Question[T], key: str) -> None:
         try:
             with flight.scope:
-                outcome = await self.outcome(instance, question)
+                flight.outcome = outcome = await self.outcome(instance, question)
+                self.forget(flight, key)
+                flight.done.set()
                 if outcome.failure is None:
                     ttl = ttl_s(question, self.settings, self.clock_ms())
                     await self.cache.put(key, Entry(outcome.reply, self.clock_ms()), ttl)
-                flight.outcome = outcome
+        except get_cancelled_exc_class() as error:
+            if self.tasks.cancel_scope.cancel_called:
+                raise
+            # Nobody cancelled it: the plugin raised this itself, and it would end the whole fan-out.
+            flight.outcome = flight.outcome or failed(instance, error, None)
         finally:
             self.forget(flight, key)
             flight.done.set()
@@ -191,7 +219,7 @@ class Fanout:
         started = perf_counter()
         reply: Reply[T] = Reply()
         with contain() as kept:
-            reply = redacted(await instance.guard.ask(instance.source, question), instance)
+            reply = fit(await instance.guard.ask(instance.source, question), instance)
         latency_ms = (perf_counter() - started) * 1000
         outcome: Outcome[T]
         if kept.error is not None:
@@ -223,22 +251,41 @@ def has_numbers(series: Series) -> bool:
     return not bool(np.isnan(series.values).all())
 
 
-def redacted(reply: Reply[T], instance: Instance) -> Reply[T]:
-    """The reply with this source's credentials out of everything that is said about it."""
+def fit(reply: Reply[T], instance: Instance) -> Reply[T]:
+    """The reply with this source's credentials out of everything that the plugin itself says.
+
+    TypeError when it is not what the contract says: what comes after may rely on the shapes.
+    """
 
     def tidy(texts: Sequence[str]) -> list[str]:
         return [clean(instance.redact(text), 2000) for text in texts]
 
+    def safe(item: T) -> T:
+        if isinstance(item, Series):
+            check_shape(item)
+        said = {name: text for name in OWN_WORDS if isinstance(text := getattr(item, name, None), str)}
+        hidden = {name: instance.redact(text) for name, text in said.items()}
+        return item if hidden == said else cast("T", replace(cast("Any", item), **hidden))
+
     partial = clean(instance.redact(reply.partial)) if reply.partial else None
-    return Reply(reply.items, tidy(reply.queries), tidy(reply.warnings), partial)
+    return Reply([safe(item) for item in reply.items], tidy(reply.queries), tidy(reply.warnings), partial)
 
 
-def failed(instance: Instance, error: Exception, latency_ms: float) -> Outcome[Any]:
+def check_shape(series: Series) -> None:
+    times, values = series.timestamps_ms, series.values
+    arrays = isinstance(times, np.ndarray) and isinstance(values, np.ndarray)
+    if not arrays or times.dtype.kind not in "iu" or values.dtype.kind not in "fiu":
+        raise TypeError("a Series needs NumPy arrays: int64 timestamps_ms and float64 values")
+    if times.ndim != 1 or times.shape != values.shape:
+        raise TypeError(f"a Series of {times.shape} timestamps has values of {values.shape}")
+
+
+def failed(instance: Instance, error: BaseException, latency_ms: float | None) -> Outcome[Any]:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, SourceError):
         message = clean(instance.redact(str(error)))
-        failure = Failure(error.kind, message, error.hint, getattr(error, "retry_after_s", None))
+        failure = Failure(error.kind, message, instance.redact(error.hint), getattr(error, "retry_after_s", None))
     else:
         message = clean(instance.redact(f"the plugin failed: {type(error).__name__}: {error}"))
         failure = Failure("plugin", message, "report this to whoever wrote the plugin")

@@ -7,7 +7,7 @@ from random import uniform
 from time import monotonic
 from typing import TypeVar
 
-from anyio import CapacityLimiter, fail_after, sleep
+from anyio import CapacityLimiter, move_on_after, sleep
 
 from telemetry_mcp.breaker import Breaker, Pause
 from telemetry_mcp.errors import RateLimitedError, SourceError, SourceTimeoutError
@@ -52,12 +52,10 @@ class Guard:
     async def in_time(self, source: Source, question: Question[T]) -> Reply[T]:
         if self.limiter is None:
             self.limiter = CapacityLimiter(self.max_concurrency)
-        try:
-            with fail_after(self.timeout_s):
-                async with self.limiter:
-                    return await self.twice(source, question)
-        except TimeoutError as error:
-            raise SourceTimeoutError(f"no answer within its timeout of {self.timeout_s:g} s") from error
+        with move_on_after(self.timeout_s):
+            async with self.limiter:
+                return await self.twice(source, question)
+        raise SourceTimeoutError(f"no answer within its timeout of {self.timeout_s:g} s")
 
     async def twice(self, source: Source, question: Question[T]) -> Reply[T]:
         """Every question is a read, so that one that failed on the way may be asked once more."""

@@ -72,6 +72,13 @@ class Merged:
     warnings: tuple[str, ...] = ()
 
 
+def numbers(merged: Merged | None) -> tuple[Ints, Floats]:
+    """Times and values of a merged series; both empty where there is none."""
+    if merged is None:
+        return np.empty(0, np.int64), np.empty(0)
+    return merged.timestamps_ms, merged.values
+
+
 def merge(outcomes: Iterable[Outcome[Series]], catalog: Catalog, window: Window, step_ms: int) -> list[Merged]:
     """Every (service, metric) that any source answered, in the order of the sources and their replies."""
     return [

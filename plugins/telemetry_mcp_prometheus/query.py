@@ -10,11 +10,12 @@ from telemetry_mcp import BadQueryError, MetricQuery, Window
 MAX_POINTS = 11_000
 """Prometheus refuses a range query when (end - start) / step is larger than this, per series."""
 
+LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+
 # A comment, a literal in one of the three kinds of quotes, or what lies between them.
 TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[^"'`#]+|.""", re.DOTALL)
 SERVICE = re.compile(r"\$(?:\{service\}|service\b)")
 RE2_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
-GO_ESCAPES = {"\\": r"\\", '"': r"\"", "'": r"\'", "\n": r"\n", "\r": r"\r"}
 
 
 def check_template(promql: str) -> None:
@@ -25,28 +26,40 @@ def check_template(promql: str) -> None:
     """
     before = ""
     for token in TOKEN.findall(promql):
-        if SERVICE.search(token) and not token.startswith("#"):
-            if token[0] not in "\"'`" or not before.rstrip().endswith("=~"):
-                raise ValueError('write it as a regular expression in quotes: service=~"$service"')
+        at_home = token[0] in "\"'`" and before.rstrip().endswith("=~")
+        if SERVICE.search(token) and not at_home and not token.startswith("#"):
+            raise ValueError('write it as a regular expression in quotes: service=~"$service"')
         before += token
 
 
-def render(promql: str, services: Sequence[str], window: Window, step_ms: int, scrape_ms: int) -> str:
+def render(promql: str, window: Window, step_ms: int, scrape_ms: int, services: Sequence[str]) -> str:
     """The query with its placeholders filled; no services means all of them.
 
-    Raises BadQueryError where a name cannot be written: backtick literals know no escapes.
+    Raises BadQueryError where a name cannot be written: it is empty, no Unicode, or has a backtick and is to
+    stand between backticks, which know no escapes.
     """
+    if not all(services):
+        raise BadQueryError("an empty service name would match everything that has none", hint="name a service")
     times = {
         "__interval": duration(step_ms),
         "__rate_interval": duration(max(step_ms + scrape_ms, 4 * scrape_ms)),
         "__range": duration(window.duration_ms),
     }
-    return "".join(fill(token, times, alternation(services)) for token in TOKEN.findall(promql))
+    rendered = "".join(fill(token, times, alternation(services)) for token in TOKEN.findall(promql))
+    try:
+        rendered.encode()
+    except UnicodeEncodeError:
+        raise BadQueryError("the query or a service name in it is not Unicode text") from None
+    return rendered
 
 
 def fill(token: str, times: Mapping[str, str], service: str) -> str:
-    if not token.startswith("`"):
-        service = "".join(GO_ESCAPES.get(char, char) for char in service)
+    """A token of PromQL with its placeholders filled; in a literal only its own kind of quote may be escaped."""
+    quote = token[0]
+    if quote == "#":
+        return token
+    if quote != "`":
+        service = service.replace("\\", r"\\").replace(quote, "\\" + quote).replace("\n", r"\n")
     elif "`" in service and SERVICE.search(token):
         raise BadQueryError(
             "a service name with a backtick cannot be put between backticks",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from telemetry_mcp import (
     HttpReply,
     NotFoundError,
     ProtocolError,
+    Service,
     SourceError,
     SourceTimeoutError,
     UpstreamError,
@@ -27,8 +29,8 @@ from telemetry_mcp import (
 SPLIT_BYTES = 1024 * 1024
 """From here on a matrix is parsed series by series: one parse of it all would hold the interpreter throughout."""
 
-ENVELOPE = b'{"status":"success","data":{"resultType":"matrix","result":['
-# These can only be structure. In a string their quotes would be escaped, and the value of a label is a string.
+# These can only be structure: inside a string their quotes would be escaped, and a label's value is a string.
+RESULT = b'"resultType":"matrix","result":['
 SERIES = b'{"metric":{'
 VALUES = b'},"values":[['
 
@@ -36,10 +38,12 @@ ERRORS: Mapping[str, type[SourceError]] = {
     "bad_data": BadQueryError,
     "execution": BadQueryError,
     "timeout": SourceTimeoutError,
-    "canceled": SourceTimeoutError,
+    "canceled": UpstreamError,
     "not_found": NotFoundError,
 }
 """`errorType` -> our error. Any other goes by the status."""
+
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +57,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`warnings` mean that data is missing, `infos` that a query could be better; `histograms` counts series."""
+    """`warnings` mean that data is missing, `infos` that a query could be better.
+
+    `histograms` counts the series with native histograms, of which nothing is taken.
+    """
 
     rows: Sequence[Row]
-    warnings: Sequence[str] = ()
-    infos: Sequence[str] = ()
+    warnings: Sequence[str]
+    infos: Sequence[str]
     histograms: int = 0
-    truncated: str = field(default="")
 
 
 def failure(reply: HttpReply) -> SourceError:
@@ -79,38 +85,41 @@ def failure(reply: HttpReply) -> SourceError:
 
 def refusal(body: Mapping[str, Any], reply: HttpReply) -> SourceError:
     kind, words = str(body.get("errorType", "")), str(body.get("error", ""))
-    if kind not in ERRORS:
-        if reply.status < 300:
-            return UpstreamError(f"{clean(kind)}: {clean(words)}")
-        return error_for_status(reply.status, words or kind, retry_after_s=retry_after(reply.headers))
-    too_much = "too many" in words or "exceed" in words
-    return ERRORS[kind](
-        f"{kind}: {clean(words)}", hint="ask for a shorter window or fewer services" if too_much else ""
-    )
+    if kind in ERRORS:
+        too_much = "too many" in words or "exceed" in words
+        hint = "ask for a shorter window or fewer services" if too_much else ""
+        return ERRORS[kind](f"{kind}: {clean(words)}", hint=hint)
+    if reply.status < 300:
+        return UpstreamError(f"{clean(kind)}: {clean(words)}")
+    return error_for_status(reply.status, words or kind, retry_after_s=retry_after(reply.headers))
 
 
-def data_of(reply: HttpReply) -> tuple[Any, Mapping[str, Any]]:
-    """The `data` of a 2xx reply and the envelope around it. Raises the error that a refusal in it means."""
+def envelope_of(reply: HttpReply) -> Mapping[str, Any]:
+    """The decoded body of a 2xx reply. Raises the error of a refusal that came with a good status."""
     body = parse_json(reply.body)
     if not isinstance(body, dict) or body.get("status") not in ("success", "error"):
         raise ProtocolError("the body is JSON, but not an answer of the Prometheus API")
     if body["status"] == "error":
         raise refusal(body, reply)
-    return body.get("data"), body
+    return body
 
 
 def decode(reply: HttpReply) -> Answer:
     """The rows of a query's 2xx reply. ProtocolError when it has not the shape that is documented."""
     try:
-        large = len(reply.body) >= SPLIT_BYTES and reply.body.startswith(ENVELOPE)
-        return (decode_split(reply.body) if large else None) or decode_whole(reply)
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ProtocolError(f"the answer is not as Prometheus documents it: {clean(repr(error))}") from error
+        split = decode_split(reply) if len(reply.body) >= SPLIT_BYTES else None
+        return split or decode_whole(reply)
+    except MALFORMED as error:
+        raise malformed(error) from error
+
+
+def malformed(error: Exception) -> ProtocolError:
+    return ProtocolError(f"the answer is not as Prometheus documents it: {clean(repr(error))}")
 
 
 def decode_whole(reply: HttpReply) -> Answer:
-    data, envelope = data_of(reply)
-    shape, result = data["resultType"], data["result"]
+    envelope = envelope_of(reply)
+    shape, result = envelope["data"]["resultType"], envelope["data"]["result"]
     if shape == "string":
         raise BadQueryError(f"the query gives a text, not numbers: {clean(result[1])}")
     if shape == "scalar":
@@ -126,44 +135,46 @@ def decode_whole(reply: HttpReply) -> Answer:
     return answer(rows, envelope, histograms)
 
 
-def row(labels: Mapping[str, str], points: Sequence[Sequence[Any]]) -> Row:
-    times = np.fromiter((point[0] for point in points), np.float64, len(points))
-    return in_order(labels, times, np.fromiter((float(point[1]) for point in points), np.float64, len(points)))
-
-
-def decode_split(body: bytes) -> Answer | None:
+def decode_split(reply: HttpReply) -> Answer | None:
     """A large matrix, series by series; None where it is not written exactly as Prometheus writes it."""
-    head, *pieces = body.split(SERIES)
-    rows: list[Row] = []
-    tail = b""
-    for piece in pieces:
+    head, *pieces = reply.body.split(SERIES)
+    rows, tail = [], b""
+    for left, piece in enumerate(pieces, 1 - len(pieces)):
         labels, found, rest = piece.partition(VALUES)
-        points, closed, tail = rest.partition(b"]]")
-        numbers = flat(points)
-        if not found or not closed or numbers is None or (tail != b"}," and len(rows) + 1 < len(pieces)):
+        points, _, tail = rest.partition(b"]]}")
+        numbers = flat(points) if found and (tail == b"," or not left) else None
+        if numbers is None:
             return None
-        rows.append(in_order(orjson.loads(b"{" + labels + b"}"), numbers[:, 0], numbers[:, 1]))
-    if head != ENVELOPE or not tail.startswith(b"}]"):
+        pairs = numbers.reshape(-1, 2)
+        rows.append(in_order(orjson.loads(b"{" + labels + b"}"), milliseconds(pairs[:, 0]), pairs[:, 1]))
+    if not head.endswith(RESULT):
         return None
-    envelope = parse_json(head + tail[1:])
-    return answer(rows, envelope)
+    return answer(rows, envelope_of(HttpReply(reply.status, reply.headers, head + tail)))
 
 
 def flat(points: bytes) -> NDArray[np.float64] | None:
-    """`1,"2"],[3,"4"` as rows of (time, value). Without brackets and quotes it is one list of plain numbers."""
+    """Time, value, time, value ... of `1,"2"],[3,"4"`: without brackets and quotes it is one list of numbers."""
     bare = points.translate(None, b'[]"')
     try:
         numbers = np.array(orjson.loads(b"[" + bare + b"]"), dtype=np.float64)
     except orjson.JSONDecodeError:
         numbers = np.array([float(number) for number in bare.split(b",")])  # NaN, +Inf and -Inf are not JSON
-    pairs = points.count(b"],[") + 1
-    return numbers.reshape(-1, 2) if numbers.shape == (2 * pairs,) else None
+    return numbers if len(numbers) == 2 * (points.count(b"],[") + 1) else None
 
 
-def in_order(labels: Mapping[str, str], times_s: NDArray[np.float64], values: NDArray[np.float64]) -> Row:
+def row(labels: Mapping[str, str], points: Sequence[Sequence[Any]]) -> Row:
+    times = np.fromiter((point[0] for point in points), np.float64, len(points))
+    values = np.fromiter((float(point[1]) for point in points), np.float64, len(points))
+    return in_order(labels, milliseconds(times), values)
+
+
+def milliseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.rint(times_s * 1000).astype(np.int64)
+
+
+def in_order(labels: Mapping[str, str], times: NDArray[np.int64], values: NDArray[np.float64]) -> Row:
     """Sorted by time; of two values at one time the later written stays."""
-    times = np.rint(times_s * 1000).astype(np.int64)
-    if len(times) > 1 and not np.all(np.diff(times) > 0):
+    if not np.all(np.diff(times) > 0):
         times, last = np.unique(times[::-1], return_index=True)
         values = values[::-1][last]
     return Row(labels, times, np.ascontiguousarray(values))
@@ -175,19 +186,52 @@ def answer(rows: Iterable[Row], envelope: Mapping[str, Any], histograms: int = 0
     for new in rows:
         key = frozenset(new.labels.items())
         old = joined.get(key)
-        joined[key] = new if old is None else together(old, new)
-    return Answer(
-        tuple(joined.values()), texts(envelope.get("warnings")), texts(envelope.get("infos")), histograms
-    )
+        joined[key] = together(old, new) if old else new
+    warnings = texts(envelope.get("warnings"))
+    if envelope.get("isPartial"):  # VictoriaMetrics, when one of its storage nodes did not answer
+        warnings.append("the backend calls its answer partial")
+    return Answer(tuple(joined.values()), warnings, texts(envelope.get("infos")), histograms)
 
 
 def together(old: Row, new: Row) -> Row:
-    times = np.concatenate([old.timestamps_ms, new.timestamps_ms]) / 1000
+    times = np.concatenate([old.timestamps_ms, new.timestamps_ms])
     return in_order(old.labels, times, np.concatenate([old.values, new.values]))
 
 
-def texts(words: Any) -> list[str]:
+def texts(words: Iterable[Any] | None) -> list[str]:
     return [clean(str(word)) for word in words or ()]
 
 
-Decoder = Callable[[HttpReply], Answer]
+def listed(reply: HttpReply) -> tuple[list[Any], str | None]:
+    """The `data` list of a label or series reply, and why it is not whole."""
+    envelope = envelope_of(reply)
+    if not isinstance(envelope.get("data"), list):
+        raise ProtocolError("the answer holds no list")
+    return envelope["data"], "; ".join(texts(envelope.get("warnings"))) or None
+
+
+def services_of(
+    label_sets: Iterable[Any], service: str, team: str | None, environment: str | None
+) -> list[Service]:
+    """One Service a name, in order of names; its team and environment are the first that a series tells."""
+    found: dict[str, Service] = {}
+    try:
+        for labels in label_sets:
+            name = str(labels.get(service, ""))
+            known = found.get(name, Service(name))
+            found[name] = Service(
+                name,
+                team=known.team or labels.get(team) or None,
+                environment=known.environment or labels.get(environment) or None,
+            )
+    except MALFORMED as error:
+        raise malformed(error) from error
+    return [found[name] for name in sorted(found) if name]
+
+
+def ahead_s(reply: HttpReply, now_s: float) -> float | None:
+    """How far the backend's clock is ahead of `now_s` by its Date header; None where it sent none."""
+    try:
+        return parsedate_to_datetime(reply.headers["date"]).timestamp() - now_s
+    except (KeyError, ValueError):
+        return None

@@ -1,7 +1,7 @@
-"""An emulator of the Datadog API over the simulated estate: cpu, memory and p95 latency, with a noise of its own.
+"""An emulator of the Datadog API over the simulated estate: cpu, memory and p95 latency, with its own noise.
 
-Keys go in DD-API-KEY and DD-APPLICATION-KEY. Its agents report a few seconds beside the full minute, and the longer
-the window, the longer the interval it rolls up to.
+Keys go in DD-API-KEY and DD-APPLICATION-KEY. Its agents report a few seconds beside the full minute, and the
+longer the window, the longer the interval it rolls up to.
 """
 
 import re
@@ -53,6 +53,12 @@ _INTERVALS = ((4 * 3600, 60), (86_400, 300), (2 * 86_400, 600), (7 * 86_400, 360
 _LONGEST_INTERVAL = 14_400
 _OFFSET_S = 7
 _NOISE = 0.01
+_REDUCE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "sum": lambda rows: rows.sum(axis=0),
+    "avg": lambda rows: rows.mean(axis=0),
+    "min": lambda rows: rows.min(axis=0),
+    "max": lambda rows: rows.max(axis=0),
+}
 _QUERY = re.compile(
     r"\s*(?:(?P<aggregator>avg|sum|min|max):)?(?P<metric>[a-zA-Z][\w.]*)\{(?P<scope>[^{}]*)\}"
     r"(?:\s*by\s*\{(?P<by>[\w.,\s-]*)\})?(?:\.rollup\(\s*(?:\w+\s*,\s*)?(?P<rollup>\d+)\s*\))?\s*"
@@ -157,10 +163,9 @@ class _Datadog:
                 groups.setdefault(group, []).append(self._points(member, asking.metric, stamps, width))
         if not len(stamps):
             return []
-        reduce = {"sum": np.sum, "min": np.min, "max": np.max}.get(asking.aggregator or "avg", np.mean)
+        reduce = _REDUCE[asking.aggregator or "avg"]
         return [
-            _one_series(asking, group, stamps, np.asarray(reduce(np.stack(rows), axis=0)), width)
-            for group, rows in groups.items()
+            _one_series(asking, group, stamps, reduce(np.stack(rows)), width) for group, rows in groups.items()
         ]
 
     def _points(self, member: Member, metric: str, stamps: NDArray[np.int64], width: int) -> NDArray[np.float64]:

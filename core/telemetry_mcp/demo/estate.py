@@ -24,7 +24,7 @@ _PERCENT = {"cpu", "memory", "error_rate"}
 _TAIL = {"latency_p50": (1.0, 0.45), "latency_p95": (3.1, 1.0), "latency_p99": (5.6, 1.15)}
 # Share of the weekday load, Thursday first because the epoch began on one.
 _WEEK = (1.0, 0.97, 0.72, 0.68, 0.98, 1.02, 1.03)
-_MOST_SAMPLES = 20_000
+_MOST_SAMPLES = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Incident:
 class Estate:
     """Values, faults, changes and incidents of the eight services.
 
-    `anchor_ms` is 00:00 UTC of the day that counts as today, `now_ms` the instant which the ongoing problem is
-    placed before (noon of that day when it is not given). Two estates with the same three numbers agree on everything.
+    `anchor_ms` is 00:00 UTC of the day that counts as today, `now_ms` the instant before which the ongoing
+    problem began (noon of that day when it is not given). Two estates of the same three numbers agree on all.
     """
 
     def __init__(self, anchor_ms: int, *, now_ms: int | None = None, seed: int = 7) -> None:
@@ -130,7 +130,7 @@ class Estate:
         jitter = noise.normal(steps, key)
         drift = noise.wander(times, 30 * MINUTE_MS, key + 1)
         if metric == "error_rate":
-            return np.asarray(member.error_rate * np.exp(0.3 * jitter + 0.1 * drift))
+            return np.asarray(member.error_rate * np.exp(0.18 * jitter + 0.06 * drift))
         if metric == "memory":
             slow = noise.wander(times, 8 * 60 * MINUTE_MS, key + 2)
             return member.memory + 0.3 * jitter + 1.6 * slow

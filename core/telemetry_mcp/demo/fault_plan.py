@@ -85,14 +85,14 @@ class Recipe:
     service: str
     title: str
     days_ago: int
-    at: str
-    minutes: int
     cause: str
     cause_kind: str
-    version: str
     lead: int
     symptoms: tuple[Symptom, ...]
     alarms: tuple[Alarm, ...]
+    at: str = "00:00"
+    minutes: int = 0
+    version: str = ""
     remedy: str = ""
     remedy_version: str = ""
 

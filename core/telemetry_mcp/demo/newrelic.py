@@ -39,9 +39,9 @@ Document = dict[str, Any]
 
 
 def app(estate: Estate, clock: Callable[[], int], faults: Faults) -> Starlette:
-    """The GraphQL endpoint, at /graphql; `clock` gives epoch ms."""
+    """The GraphQL endpoint, at /graphql, and at / for whoever takes the address as it is; `clock` gives epoch ms."""
     vendor = _NerdGraph(estate, clock)
-    return emulator([Route("/graphql", vendor.post, methods=["POST"])], faults)
+    return emulator([Route(path, vendor.post, methods=["POST"]) for path in ("/graphql", "/")], faults)
 
 
 class _NerdGraph:
@@ -190,12 +190,11 @@ class _Measures:
 
     def __init__(self, estate: Estate, group: list[Member], begins: NDArray[np.int64], width_ms: int) -> None:
         self._width_s = width_ms / 1000
-        self._average = lambda metric: (
-            np.stack([estate.average(member.name, metric, begins, width_ms) for member in group])
-            if group
-            else np.zeros((0, len(begins)))
-        )
-        self._rates: NDArray[np.float64] = self._average("request_rate")
+        self._begins = begins
+        self._width_ms = width_ms
+        self._estate = estate
+        self._group = group
+        self._rates = self._average("request_rate")
 
     def column(self, column: nrql.Column) -> list[Any]:
         """One value for each interval, of the type the vendor gives it."""
@@ -214,6 +213,11 @@ class _Measures:
             scale = 1 if column.measure == "average_ms" else 1000
             return list((self._mean("latency_p50") * 1.3 / scale).tolist())
         return list(self._mean(column.measure).tolist())
+
+    def _average(self, metric: str) -> NDArray[np.float64]:
+        """One row for each application."""
+        rows = [self._estate.average(member.name, metric, self._begins, self._width_ms) for member in self._group]
+        return np.array(rows).reshape(len(rows), len(self._begins))
 
     def _mean(self, metric: str) -> NDArray[np.float64]:
         """Weighted by requests, as counting transactions does it."""

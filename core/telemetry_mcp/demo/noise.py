@@ -27,7 +27,7 @@ def normal(steps: NDArray[np.int64], key: int) -> NDArray[np.float64]:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
     mixed ^= mixed >> np.uint64(31)
     quarters = mixed.view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int64)
-    return (quarters - _SUM_MEAN) / _SUM_DEVIATION
+    return np.asarray((quarters - _SUM_MEAN) / _SUM_DEVIATION)
 
 
 def wander(times_ms: NDArray[np.int64], period_ms: int, key: int) -> NDArray[np.float64]:

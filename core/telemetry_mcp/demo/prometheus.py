@@ -35,6 +35,12 @@ _QUANTILES = {"0.5": "50", "0.95": "95", "0.99": "99"}
 _LOOKBACK_MS = 300_000
 _MOST_POINTS = 11_000
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+_REDUCE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "sum": lambda rows: rows.sum(axis=0),
+    "avg": lambda rows: rows.mean(axis=0),
+    "min": lambda rows: rows.min(axis=0),
+    "max": lambda rows: rows.max(axis=0),
+}
 
 Labels = dict[str, str]
 Vector = list[tuple[Labels, NDArray[np.float64]]]
@@ -215,8 +221,8 @@ def _aggregate(tree: Aggregation, inner: Vector) -> Vector:
     for labels, values in inner:
         key = tuple((label, labels[label]) for label in tree.by if label in labels)
         groups.setdefault(key, []).append(values)
-    reduce = {"sum": np.sum, "avg": np.mean, "min": np.min, "max": np.max}[tree.operator]
-    return [(dict(key), np.asarray(reduce(np.stack(rows), axis=0))) for key, rows in groups.items()]
+    reduce = _REDUCE[tree.operator]
+    return [(dict(key), reduce(np.stack(rows))) for key, rows in groups.items()]
 
 
 def _fits(selector: Selector, labels: Labels) -> bool:

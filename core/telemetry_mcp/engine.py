@@ -1,0 +1,47 @@
+"""The engine of one configuration: its sources, its fan-out, its clock. Everything a tool needs to answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from telemetry_mcp.config import Config
+from telemetry_mcp.fanout import Fanout
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.registry import Registry, load
+from telemetry_mcp.source import now_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    config: Config
+    registry: Registry
+    fanout: Fanout
+    clock_ms: Callable[[], int] = now_ms
+
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of the catalog that at least one source can answer, in the catalog's order."""
+        offers = [i.source.metrics() for i in self.registry.instances if "series" in i.capabilities]
+        return tuple(m for m in self.config.catalog if any(offer is None or m in offer for offer in offers))
+
+
+@asynccontextmanager
+async def opened(
+    config: Config,
+    *,
+    registry: Registry | None = None,
+    clock_ms: Callable[[], int] = now_ms,
+    observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
+) -> AsyncIterator[Engine]:
+    """A running engine; leaving it cancels what is under way and closes every connection.
+
+    Raises ConfigError when the configuration cannot be used. `registry` replaces the configured sources.
+    """
+    sources = registry or load(config)
+    try:
+        async with Fanout(sources, settings=config.cache, clock_ms=clock_ms, observe=observe) as fanout:
+            yield Engine(config, sources, fanout, clock_ms)
+    finally:
+        await sources.close()

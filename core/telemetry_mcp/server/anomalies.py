@@ -1,0 +1,140 @@
+"""detect_anomalies: unusual stretches of one metric, of all metrics of a service, or of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from telemetry_mcp.analysis.anomaly import Detection, Episode, detect
+from telemetry_mcp.merge import Merged, Part, merge
+from telemetry_mcp.model import SeriesQuery, Window
+from telemetry_mcp.server.argument import aligned, period, positive, step_of
+from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, rounded, span
+
+ALL = "*"
+MOST = 20
+
+
+class Anomaly(Shape):
+    """`deviation` is in robust sigmas. `sources` saw it too: they are unusual at the same time."""
+
+    service: str
+    metric: str
+    start: str
+    end: str
+    peak: str
+    value: float | None
+    expected: float | None
+    deviation: float | None
+    direction: Literal["up", "down"]
+    severity: Literal["low", "medium", "high"]
+    ongoing: bool
+    sources: list[str]
+
+
+class Baseline(Shape):
+    """How ordinary values were told from unusual ones, and what could not be judged."""
+
+    method: str
+    sensitivity: float
+    threshold: float
+    series_judged: int
+    low_confidence: list[ExternalText]
+    not_judged: list[ExternalText]
+
+
+class Anomalies(Answer):
+    anomalies_detected: int
+    anomalies: list[Anomaly]
+    baseline: Baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    merged: Merged
+    detection: Detection
+
+
+async def answer(call: Call, service: str, metric: str, sensitivity: float, hours: float) -> Anomalies:
+    positive(sensitivity, "sensitivity")
+    metrics = call.engine.metrics() if metric == ALL else (call.metric(metric),)
+    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=hours)
+    step_ms = step_of(window)
+    window = aligned(window, step_ms)
+    if service != ALL:
+        await call.service(service)
+    question = SeriesQuery(() if service == ALL else (service,), metrics, window, step_ms)
+    outcomes = await call.ask(question)
+    merged = merge(outcomes, call.engine.config.catalog, window, step_ms)
+    findings = [Finding(m, detect(m.timestamps_ms, m.values, sensitivity=sensitivity)) for m in merged]
+    found = sorted(
+        ((finding, episode) for finding in findings for episode in finding.detection.episodes),
+        key=lambda pair: -pair[1].deviation,
+    )
+    if len(found) > MOST:
+        call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
+    said = [warning for m in merged for warning in m.warnings]
+    return Anomalies(
+        anomalies_detected=len(found),
+        anomalies=[anomaly(finding, episode, window, sensitivity) for finding, episode in found[:MOST]],
+        baseline=baseline(findings, sensitivity, service, metrics),
+        window=span(window, step_ms),
+        **envelope(outcomes, more=(*call.warnings, *said)),
+    )
+
+
+def anomaly(finding: Finding, episode: Episode, window: Window, sensitivity: float) -> Anomaly:
+    merged = finding.merged
+    owner, *others = merged.parts
+    return Anomaly(
+        service=merged.service,
+        metric=merged.metric,
+        start=iso(episode.start_ms) or "",
+        end=iso(episode.end_ms) or "",
+        peak=iso(episode.peak_ms) or "",
+        value=rounded(episode.value),
+        expected=rounded(episode.expected),
+        deviation=rounded(episode.deviation, 3),
+        direction=episode.direction,
+        severity=episode.severity,
+        ongoing=episode.ongoing,
+        sources=[owner.source, *(part.source for part in others if saw(part, episode, window, sensitivity))],
+    )
+
+
+def saw(part: Part, episode: Episode, window: Window, sensitivity: float) -> bool:
+    """Whether another source's own series is unusual at the same time, in the same direction."""
+    if part.factor is None or not part.samples:
+        return False
+    slack = part.step_ms or 0
+    return any(
+        other.direction == episode.direction
+        and other.start_ms - slack <= episode.end_ms
+        and other.end_ms + slack >= episode.start_ms
+        for other in detect(part.timestamps_ms, part.values, sensitivity=sensitivity).episodes
+    )
+
+
+def baseline(findings: Sequence[Finding], sensitivity: float, service: str, metrics: Sequence[str]) -> Baseline:
+    """Series that could not be judged are named: they are not part of any "nothing unusual"."""
+    judged = [f for f in findings if f.detection.confidence != "none"]
+    unsure = [f for f in judged if f.detection.confidence == "low"]
+    unable = [
+        f"{f.merged.metric} of {f.merged.service}: {f.detection.reason}"
+        for f in findings
+        if f.detection.confidence == "none"
+    ]
+    without = set(metrics) - {f.merged.metric for f in findings}
+    unable += [
+        f"{metric} of {'any service' if service == ALL else service}: no data" for metric in sorted(without)
+    ]
+    return Baseline(
+        method=findings[0].detection.method if findings else "none",
+        sensitivity=sensitivity,
+        threshold=rounded(findings[0].detection.threshold if findings else 0.0) or 0.0,
+        series_judged=len(judged),
+        low_confidence=[f"{f.merged.metric} of {f.merged.service}: {f.detection.reason}" for f in unsure][:MOST],
+        not_judged=unable[:MOST],
+    )

@@ -1,0 +1,122 @@
+"""From what a caller wrote to what can be asked. Every refusal is one sentence that says what is valid."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from telemetry_mcp.catalog import suggest
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.model import Window
+from telemetry_mcp.setting import seconds
+
+HOUR_MS = 3_600_000
+STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+FETCHED_POINTS = 1440
+"""Points fetched of a series at most: a day by the minute. The answer is downsampled from them."""
+MILLISECONDS_FROM = 1e11
+FUTURE_SLACK_MS = 60_000
+
+
+def moment_ms(text: str, now_ms: int, name: str) -> int:
+    """`now`, `now-6h`, RFC 3339, a date, or epoch seconds -> epoch ms."""
+    text = text.strip()
+    if relative := re.fullmatch(r"now(?:\s*-\s*(\S+))?", text):
+        return now_ms - (round(1000 * duration_s(relative[1], name)) if relative[1] else 0)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return epoch_ms(float(text), name)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise QuestionError(
+            f"{name}={text!r} is not a time; write RFC 3339 (2026-11-22T14:00:00Z), epoch seconds, or now-6h"
+        ) from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def epoch_ms(value: float, name: str) -> int:
+    if value >= MILLISECONDS_FROM:
+        raise QuestionError(
+            f"{name}={value:.0f} looks like milliseconds; times are epoch seconds: {value / 1000:.0f}"
+        )
+    return round(value * 1000)
+
+
+def duration_s(text: str, name: str) -> float:
+    try:
+        return positive(seconds(text), name)
+    except ValueError as error:
+        raise QuestionError(f"{name}={text!r} is {error}") from None
+
+
+def positive(value: float, name: str) -> float:
+    if not isfinite(value) or value <= 0:
+        raise QuestionError(f"{name}={value:g} must be a number greater than 0")
+    return value
+
+
+def finite(value: float, name: str) -> float:
+    if not isfinite(value):
+        raise QuestionError(f"{name}={value} must be a finite number")
+    return value
+
+
+def period(
+    now_ms: int, lookback_s: float, *, hours: float, start: str | None = None, end: str | None = None
+) -> Window:
+    """The window that was asked: `start` and `end`, or the last `hours` before `end` (default: now)."""
+    positive(hours, "hours")
+    end_ms = moment_ms(end, now_ms, "end") if end else now_ms
+    start_ms = moment_ms(start, now_ms, "start") if start else end_ms - round(hours * HOUR_MS)
+    if start_ms >= now_ms or end_ms > now_ms + FUTURE_SLACK_MS:
+        raise QuestionError("the window lies in the future; end can be no later than now")
+    if end_ms <= start_ms:
+        raise QuestionError(f"the window ends before it starts: start={start or hours} end={end or 'now'}")
+    if now_ms - start_ms > lookback_s * 1000 + HOUR_MS:
+        limit = f"{lookback_s / 86400:g} days ({lookback_s / 3600:g} hours)"
+        raise QuestionError(f"the window starts further back than the configured look-back of {limit}")
+    return Window(start_ms, min(end_ms, now_ms))
+
+
+def step_of(window: Window, wished: str | None = None, points: int = FETCHED_POINTS) -> int:
+    """The step in ms: what was wished, or the smallest usual one that keeps the window within `points`."""
+    if wished:
+        return max(1000, round(1000 * duration_s(wished, "step")))
+    needed = window.duration_ms / 1000 / points
+    return 1000 * next((step for step in STEPS_S if step >= needed), STEPS_S[-1])
+
+
+def aligned(window: Window, step_ms: int) -> Window:
+    """The window on the epoch's grid, so that equal questions a moment apart are one question. The bucket
+    that is still filling is left out."""
+    start = window.start_ms // step_ms * step_ms
+    end = max(window.end_ms // step_ms * step_ms, start + step_ms)
+    return Window(start, end)
+
+
+def one_of(value: str, valid: list[str], name: str) -> str:
+    if value not in valid:
+        raise QuestionError(f"{name}={value!r} is not known{suggest(value, valid)}")
+    return value
+
+
+def check_arguments(model: type[BaseModel], arguments: dict[str, Any], tool: str) -> str | None:
+    """What is wrong with a tool's arguments, in one sentence; None when nothing is."""
+    valid = list(model.model_fields)
+    unknown = [name for name in arguments if name not in valid]
+    if unknown:
+        return f"{tool} has no argument {unknown[0]!r}{suggest(unknown[0], valid)}"
+    try:
+        model.model_validate(arguments)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in fault["loc"][:1])
+        if fault["type"] == "missing":
+            needed = [n for n, field in model.model_fields.items() if field.is_required()]
+            return f"{tool} needs the argument {name!r}; needed: {', '.join(needed)}; all: {', '.join(valid)}"
+        return f"{tool}: the argument {name!r} is not valid: {fault['msg'].removeprefix('Value error, ')}"
+    return None

@@ -1,0 +1,82 @@
+"""list_incidents: the incidents of every source that has them, in one shape."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from telemetry_mcp.model import Incident, IncidentQuery
+from telemetry_mcp.server.argument import duration_s, period
+from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, span
+from telemetry_mcp.text import clean
+
+IncidentStatus = Literal["open", "triggered", "acknowledged", "resolved", "all"]
+STATUSES: dict[IncidentStatus, tuple[str, ...]] = {
+    "open": ("triggered", "acknowledged"),
+    "triggered": ("triggered",),
+    "acknowledged": ("acknowledged",),
+    "resolved": ("resolved",),
+    "all": (),
+}
+MOST = 50
+
+
+class IncidentRow(Shape):
+    id: str
+    title: ExternalText
+    service: ExternalText | None
+    status: str
+    urgency: str | None
+    severity: ExternalText | None
+    opened: str
+    acknowledged: str | None
+    resolved: str | None
+    url: ExternalText | None
+    source: str
+
+
+class Incidents(Answer):
+    incidents: list[IncidentRow]
+    total: int
+
+
+async def answer(call: Call, service: str | None, status: IncidentStatus, since: str) -> Incidents:
+    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=1, start=start_of(since))
+    if service:
+        await call.service(service)
+    question = IncidentQuery(window, (service,) if service else (), STATUSES[status])
+    outcomes = await call.ask(question)
+    found = [(incident, outcome.source) for outcome in outcomes for incident in outcome.reply.items]
+    found.sort(key=lambda pair: pair[0].opened_ms, reverse=True)
+    if len(found) > MOST:
+        call.warnings.append(f"the newest {MOST} of {len(found)} incidents are shown; ask for a later since")
+    return Incidents(
+        incidents=[row(incident, source) for incident, source in found[:MOST]],
+        total=len(found),
+        window=span(window),
+        **envelope(outcomes, more=call.warnings),
+    )
+
+
+def start_of(since: str) -> str:
+    """`since` as a time: a bare duration such as 24h means so long before now."""
+    if since[-1:].isalpha() and since[:1].isdigit() and "T" not in since:
+        duration_s(since, "since")
+        return f"now-{since}"
+    return since
+
+
+def row(incident: Incident, source: str) -> IncidentRow:
+    return IncidentRow(
+        id=incident.id,
+        title=clean(incident.title),
+        service=incident.service,
+        status=incident.status,
+        urgency=incident.urgency,
+        severity=incident.severity,
+        opened=iso(incident.opened_ms) or "",
+        acknowledged=iso(incident.acknowledged_ms),
+        resolved=iso(incident.resolved_ms),
+        url=clean(incident.url) if incident.url else None,
+        source=source,
+    )

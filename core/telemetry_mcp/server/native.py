@@ -1,0 +1,82 @@
+"""query_source: one query in one source's own language. Off unless the source says allow_native = true."""
+
+from __future__ import annotations
+
+from telemetry_mcp.catalog import Metric, suggest
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.merge import part_of
+from telemetry_mcp.model import NativeQuery, Series
+from telemetry_mcp.server.argument import aligned, period, step_of
+from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, rounded, span
+from telemetry_mcp.server.history import Points, points_in_columns
+from telemetry_mcp.text import clean
+
+MOST_SERIES = 20
+MOST_LABELS = 12
+
+
+class NativeSeries(Shape):
+    labels: dict[str, ExternalText]
+    unit: str
+    last: float | None
+    points: Points
+
+
+class Native(Answer):
+    source: str
+    language: str
+    series: list[NativeSeries]
+    total: int
+
+
+async def answer(
+    call: Call, source: str, query: str, hours: float, start: str | None, end: str | None, step: str | None
+) -> Native:
+    language = permitted(call, source)
+    if not query.strip():
+        raise QuestionError(f"query is empty; write {language}")
+    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=hours, start=start, end=end)
+    step_ms = step_of(window, step)
+    window = aligned(window, step_ms)
+    question = NativeQuery(query, window, step_ms, limit=MOST_SERIES)
+    outcomes = await call.ask(question, only=[source])
+    found = [item for outcome in outcomes for item in outcome.reply.items]
+    if len(found) > MOST_SERIES:
+        call.warnings.append(f"the first {MOST_SERIES} of {len(found)} series are shown; aggregate or use topk")
+    points = max(10, call.engine.config.defaults.max_points // max(1, min(len(found), MOST_SERIES)))
+    return Native(
+        source=source,
+        language=language,
+        series=[columns(series, points, step_ms) for series in found[:MOST_SERIES]],
+        total=len(found),
+        window=span(window, step_ms),
+        **envelope(outcomes, more=call.warnings),
+    )
+
+
+def permitted(call: Call, source: str) -> str:
+    """The language of a source that lets native queries through. QuestionError with those that do."""
+    instances = {instance.name: instance for instance in call.engine.registry.instances}
+    open_ones = [n for n, i in instances.items() if "native" in i.capabilities and i.source.settings.allow_native]
+    if source not in instances:
+        raise QuestionError(f"no source is called {source!r}{suggest(source, instances)}")
+    if source not in open_ones:
+        able = f" Allowed: {', '.join(open_ones)}" if open_ones else ""
+        raise QuestionError(
+            f"{source} lets no native queries through: set allow_native = true under [sources.{source}].{able}"
+        )
+    return instances[source].source.native_language or "native"
+
+
+def columns(series: Series, points: int, step_ms: int) -> NativeSeries:
+    part = part_of("", [series], Metric())
+    labels = {clean(name, 80): clean(value, 160) for name, value in list(series.labels.items())[:MOST_LABELS]}
+    if series.service and "service" not in labels:
+        labels["service"] = clean(series.service)
+    return NativeSeries(
+        labels=labels,
+        unit=series.unit,
+        last=rounded(float(part.values[-1])) if part.samples else None,
+        points=points_in_columns(part.timestamps_ms, part.values, points, part.step_ms or step_ms),
+    )

@@ -1,0 +1,112 @@
+"""list_services: every service of every source, with its vital readings and open incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from telemetry_mcp.catalog import suggest
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.merge import Reading, latest
+from telemetry_mcp.model import Incident, IncidentQuery, Outcome, Series, Service, ServiceQuery, Window
+from telemetry_mcp.server.call import Call, united
+from telemetry_mcp.server.current import Health, newest, value_of, worst
+from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, span
+
+VITAL = ("cpu", "memory", "error_rate")
+OPEN = ("triggered", "acknowledged")
+OPEN_SINCE_MS = 7 * 86_400_000
+MOST = 200
+
+
+class ServiceRow(Shape):
+    name: ExternalText
+    cpu: float | None
+    memory: float | None
+    error_rate: float | None
+    status: Health
+    team: ExternalText | None
+    environment: ExternalText | None
+    sources: list[str]
+    open_incidents: int | None
+
+
+class Services(Answer):
+    services: list[ServiceRow]
+    total: int
+
+
+async def answer(call: Call, query: str | None, environment: str | None, team: str | None) -> Services:
+    vital = tuple(metric for metric in VITAL if metric in call.engine.metrics())
+    readings_question = newest(call, (), vital)
+    incidents_window = Window(call.now_ms - OPEN_SINCE_MS, call.now_ms)
+    listed, series, incidents = await call.ask_all(
+        ServiceQuery(call.recent()), readings_question, IncidentQuery(incidents_window, statuses=OPEN)
+    )
+    found, warnings = latest(series, call.engine.config.catalog)
+    known = with_readings(united(listed), found)
+    chosen = matching(known, query, environment, team)
+    if len(chosen) > MOST:
+        call.warnings.append(f"the first {MOST} of {len(chosen)} services are shown; narrow with query or team")
+    rows = [row(call, service, found, listed, series, incidents) for service in chosen[:MOST]]
+    return Services(
+        services=rows,
+        total=len(chosen),
+        window=span(readings_question.window),
+        **envelope(listed, series, incidents, more=(*call.warnings, *warnings)),
+    )
+
+
+def with_readings(services: Sequence[Service], readings: Sequence[Reading]) -> list[Service]:
+    """Services that are listed, and those that no source lists but some source has numbers of."""
+    listed = {service.name for service in services}
+    unlisted = {reading.service for reading in readings} - listed
+    return sorted([*services, *(Service(name) for name in unlisted)], key=lambda service: service.name)
+
+
+def matching(
+    services: Sequence[Service], query: str | None, environment: str | None, team: str | None
+) -> list[Service]:
+    for name, wanted in (("environment", environment), ("team", team)):
+        valid = sorted({value for service in services if (value := getattr(service, name))})
+        if wanted and services and wanted not in valid:
+            raise QuestionError(f"no service has the {name} {wanted!r}{suggest(wanted, valid)}")
+    return [
+        service
+        for service in services
+        if (not query or query.lower() in service.name.lower())
+        and (not environment or service.environment == environment)
+        and (not team or service.team == team)
+    ]
+
+
+def row(
+    call: Call,
+    service: Service,
+    readings: Sequence[Reading],
+    listed: Sequence[Outcome[Service]],
+    series: Sequence[Outcome[Series]],
+    incidents: Sequence[Outcome[Incident]],
+) -> ServiceRow:
+    own = {reading.metric: reading for reading in readings if reading.service == service.name}
+    states = [call.engine.config.catalog[metric].status(reading.value) for metric, reading in own.items()]
+    having = [o.source for o in listed if any(item.name == service.name for item in o.reply.items)]
+    having += [o.source for o in series if any(item.service == service.name for item in o.reply.items)]
+    return ServiceRow(
+        name=service.name,
+        cpu=value_of(own.get("cpu")),
+        memory=value_of(own.get("memory")),
+        error_rate=value_of(own.get("error_rate")),
+        status=worst(states),
+        team=service.team,
+        environment=service.environment,
+        sources=list(dict.fromkeys(having)),
+        open_incidents=count_open(service.name, incidents),
+    )
+
+
+def count_open(service: str, outcomes: Sequence[Outcome[Incident]]) -> int | None:
+    """None when no source could say: not knowing is not the same as none being open."""
+    answered = [outcome for outcome in outcomes if outcome.answered]
+    if not answered:
+        return None
+    return sum(incident.service == service for outcome in answered for incident in outcome.reply.items)

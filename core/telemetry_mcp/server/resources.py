@@ -1,0 +1,138 @@
+"""The resources, and the completion of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError
+from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
+from pydantic import BaseModel
+
+from telemetry_mcp.engine import Engine
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.server import history, report, standing
+from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.envelope import Answer, Shape, envelope
+
+JSON = "application/json"
+MOST_COMPLETIONS = 100
+
+
+class CatalogRow(Shape):
+    name: str
+    key: str
+    unit: str
+    warning: float | None
+    critical: float | None
+    bad: str
+    sources: list[str]
+
+
+class CatalogAnswer(Answer):
+    metrics: list[CatalogRow]
+    services: list[str]
+
+
+def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
+    """`engine` gives the running one: the SDK hands a context to resource templates only."""
+
+    def call() -> Call:
+        running = engine()
+        return Call(running, Deadline(running.config.defaults.deadline))
+
+    @server.resource("telemetry://sli-report", title="SLI report", mime_type=JSON)
+    async def sli_report() -> str:
+        """Every objective over its window, with the trend against the period before."""
+        return await written(report.answer(call()))
+
+    @server.resource("telemetry://sources", title="Sources", mime_type=JSON)
+    async def sources() -> str:
+        """How every configured source stands."""
+        return compact(standing.answer(call()))
+
+    @server.resource("telemetry://catalog", title="Catalog", mime_type=JSON)
+    async def catalog() -> str:
+        """The normalized metrics, which sources have them, and the services."""
+        return await written(catalogued(call()))
+
+    @server.resource(
+        "telemetry://services/{service}/metrics/{metric}{?hours}", title="Metric of a service", mime_type=JSON
+    )
+    async def metric(service: str, metric: str, ctx: Context, hours: str = "1") -> str:
+        """One metric of one service over the last hours: statistics, merged series, provenance."""
+        return await written(history.answer(call(), service, metric, number(hours), None, None, None, None, None))
+
+    async def complete(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion | None:
+        return await completed(call(), argument)
+
+    server.completion()(complete)  # type: ignore[no-untyped-call]
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ResourceError(f"hours={text!r} is not a number") from None
+
+
+async def written(answer: Awaitable[BaseModel]) -> str:
+    try:
+        return compact(await answer)
+    except QuestionError as error:
+        raise ResourceError(str(error)) from error
+
+
+def compact(answer: BaseModel) -> str:
+    return orjson.dumps(answer.model_dump(mode="json")).decode()
+
+
+async def catalogued(call: Call) -> CatalogAnswer:
+    services, outcomes = await call.services()
+    specs = call.engine.config.catalog
+    return CatalogAnswer(
+        metrics=[
+            CatalogRow(
+                name=name,
+                key=specs.key(name),
+                unit=specs[name].unit,
+                warning=specs[name].warning,
+                critical=specs[name].critical,
+                bad=specs[name].bad,
+                sources=offering(call.engine, name),
+            )
+            for name in call.engine.metrics()
+        ],
+        services=[service.name for service in services],
+        **envelope(outcomes),
+    )
+
+
+def offering(engine: Engine, metric: str) -> list[str]:
+    return [
+        i.name
+        for i in engine.registry.instances
+        if "series" in i.capabilities and ((offered := i.source.metrics()) is None or metric in offered)
+    ]
+
+
+async def completed(call: Call, argument: CompletionArgument) -> Completion | None:
+    """Names that begin with, then names that contain, what has been typed."""
+    match argument.name:
+        case "service":
+            names = [service.name for service in (await call.services())[0]]
+        case "metric" | "metric_type":
+            names = list(call.engine.metrics())
+        case "source":
+            names = [instance.name for instance in call.engine.registry.instances]
+        case _:
+            return None
+    typed = argument.value.lower()
+    found = sorted((n for n in names if typed in n.lower()), key=lambda n: (not n.lower().startswith(typed), n))
+    return Completion(values=found[:MOST_COMPLETIONS], total=len(found), has_more=len(found) > MOST_COMPLETIONS)

@@ -1,0 +1,103 @@
+"""list_sources: how every configured source stands, and what to do about one that does not."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from telemetry_mcp.registry import Absent, Instance
+from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.envelope import ExternalText, Shape, rounded
+
+
+class Breaker(Shape):
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    retry_in_s: float | None
+
+
+class SourceRow(Shape):
+    name: str
+    plugin: str
+    status: Literal["ready", "backing_off", "breaker_open", "off", "broken"]
+    capabilities: list[str]
+    metrics: list[str] | None
+    native: str | None
+    timeout_s: float | None
+    breaker: Breaker | None
+    backing_off_s: float | None
+    abandoned_threads: int
+    reason: ExternalText | None
+    fix: ExternalText | None
+
+
+class Sources(Shape):
+    sources: list[SourceRow]
+    ready: int
+    total: int
+
+
+def answer(call: Call) -> Sources:
+    rows = [present(instance) for instance in call.engine.registry.instances]
+    rows += [left_out(absent) for absent in call.engine.registry.absent]
+    return Sources(sources=rows, ready=sum(row.status == "ready" for row in rows), total=len(rows))
+
+
+def present(instance: Instance) -> SourceRow:
+    guard, settings = instance.guard, instance.source.settings
+    offered = instance.source.metrics()
+    native = instance.source.native_language if "native" in instance.capabilities else None
+    status, reason, fix = standing(instance)
+    return SourceRow(
+        name=instance.name,
+        plugin=instance.plugin,
+        status=status,
+        capabilities=list(instance.capabilities),
+        metrics=sorted(offered) if offered is not None else None,
+        native=native if native and settings.allow_native else None,
+        timeout_s=rounded(guard.timeout_s),
+        breaker=Breaker(
+            state=guard.breaker.state,
+            failures=guard.breaker.failures,
+            retry_in_s=rounded(guard.breaker.wait_s) if guard.breaker.state != "closed" else None,
+        ),
+        backing_off_s=rounded(guard.pause.wait_s) if guard.pause.wait_s > 0 else None,
+        abandoned_threads=instance.source.context.threads.abandoned,
+        reason=reason,
+        fix=fix,
+    )
+
+
+def standing(
+    instance: Instance,
+) -> tuple[Literal["ready", "backing_off", "breaker_open"], str | None, str | None]:
+    guard = instance.guard
+    if guard.breaker.state != "closed":
+        return (
+            "breaker_open",
+            f"{guard.breaker.failures} failures in a row; next probe in {guard.breaker.wait_s:.0f} s",
+            "look at the source itself (`telemetry-mcp doctor`); the breaker closes by itself",
+        )
+    if guard.pause.wait_s > 0:
+        return (
+            "backing_off",
+            f"the backend's rate limit was hit; asked again in {guard.pause.wait_s:.0f} s",
+            "wait, or ask less often",
+        )
+    return "ready", None, None
+
+
+def left_out(absent: Absent) -> SourceRow:
+    return SourceRow(
+        name=absent.name,
+        plugin=absent.plugin,
+        status="broken" if absent.broken else "off",
+        capabilities=[],
+        metrics=None,
+        native=None,
+        timeout_s=None,
+        breaker=None,
+        backing_off_s=None,
+        abandoned_threads=0,
+        reason=absent.reason,
+        fix=absent.fix,
+    )

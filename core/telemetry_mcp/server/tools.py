@@ -1,0 +1,230 @@
+"""The tools: one thin function each. Names, parameters and field names are what clients rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+import orjson
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+
+from telemetry_mcp.engine import Engine
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.fanout import Deadline, Progress
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.server import (
+    anomalies,
+    compliance,
+    current,
+    history,
+    incidents,
+    native,
+    overview,
+    standing,
+)
+from telemetry_mcp.server.argument import positive
+from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.envelope import Answer
+from telemetry_mcp.server.schema import slim
+
+READ_ONLY = ToolAnnotations(
+    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+)
+
+Ctx = Context[Engine]
+Service = Annotated[str, Field(description="exact name, from list_services", min_length=1, max_length=300)]
+Hours = Annotated[float, Field(description="length of the window before end")]
+Time = Annotated[str | None, Field(description="RFC 3339, epoch seconds or now-6h")]
+Step = Annotated[str | None, Field(description='such as "1m"; default fits the window')]
+DeadlineS = Annotated[float | None, Field(description="answer within so many seconds with what is there")]
+Fresh = Annotated[bool, Field(description="bypass the cache")]
+
+
+async def answered(
+    ctx: Ctx, deadline_s: float | None, fresh: bool, ask: Callable[[Call], Awaitable[BaseModel]]
+) -> CallToolResult:
+    """Run one question and put its answer on the wire: structured, and as compact JSON text.
+
+    A question that cannot be asked, and one that no source answered, are tool errors; the latter still carries
+    its ledger.
+    """
+    engine = ctx.request_context.lifespan_context
+    try:
+        call = Call(engine, deadline(engine, deadline_s), fresh, progress_to(ctx))
+        return result(await ask(call))
+    except QuestionError as error:
+        return CallToolResult(is_error=True, content=[TextContent(type="text", text=str(error))])
+
+
+def deadline(engine: Engine, seconds: float | None) -> Deadline:
+    defaults = engine.config.defaults
+    wished = defaults.deadline if seconds is None else positive(seconds, "deadline_s")
+    return Deadline(min(wished, defaults.max_deadline))
+
+
+def progress_to(ctx: Ctx) -> Progress:
+    async def tell(outcome: Outcome[Any], answered: int, asked: int) -> None:
+        took = f" in {outcome.latency_ms:.0f} ms" if outcome.latency_ms else ""
+        await ctx.report_progress(answered, asked, f"{outcome.source}: {outcome.status}{took}")
+
+    return tell
+
+
+def result(answer: BaseModel) -> CallToolResult:
+    fields = answer.model_dump(mode="json")
+    text = TextContent(type="text", text=orjson.dumps(fields).decode())
+    return CallToolResult(content=[text], structured_content=fields, is_error=nothing_known(answer))
+
+
+def nothing_known(answer: BaseModel) -> bool:
+    """Sources were asked and every one of them failed."""
+    cover = answer.coverage if isinstance(answer, Answer) else None
+    return cover is not None and cover.answered == 0 and bool(cover.asked)
+
+
+async def list_services(
+    ctx: Ctx,
+    query: Annotated[str | None, Field(description="part of the name")] = None,
+    environment: str | None = None,
+    team: str | None = None,
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, overview.Services]:
+    """Every service of all sources: cpu, memory, error rate, status, team, open incidents. Start here."""
+    return await answered(ctx, deadline_s, fresh, lambda call: overview.answer(call, query, environment, team))
+
+
+async def get_current_metrics(
+    ctx: Ctx,
+    service: Service,
+    metrics: Annotated[list[str] | None, Field(description="default: all")] = None,
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, current.CurrentMetrics]:
+    """The newest value of each metric of one service, with status, age and what other sources say."""
+    return await answered(ctx, deadline_s, fresh, lambda call: current.answer(call, service, metrics))
+
+
+async def query_historical_metrics(
+    ctx: Ctx,
+    service: Service,
+    metric_type: Annotated[str, Field(description="cpu, memory, error_rate, latency_p95, ...")],
+    hours: Hours = 24,
+    start: Time = None,
+    end: Time = None,
+    step: Step = None,
+    max_points: Annotated[int | None, Field(ge=10, le=2000)] = None,
+    compare_to: Annotated[str | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, history.History]:
+    """One metric of one service over time: statistics, trend, merged series (spikes kept), each source's share."""
+    return await answered(
+        ctx,
+        deadline_s,
+        fresh,
+        lambda call: history.answer(call, service, metric_type, hours, start, end, step, max_points, compare_to),
+    )
+
+
+async def check_sli_compliance(
+    ctx: Ctx,
+    service: Annotated[str | None, Field(description="with metric; or name an slo")] = None,
+    metric: str | None = None,
+    threshold: Annotated[float | None, Field(description="default: the metric's warning limit")] = None,
+    time_window_hours: Hours = 24,
+    objective: Annotated[float | None, Field(description="percent of the time, default 99")] = None,
+    comparison: Annotated[
+        Literal["<=", "<", ">=", ">"] | None, Field(description="how a good value compares with the threshold")
+    ] = None,
+    slo: Annotated[str | None, Field(description="a configured SLO instead")] = None,
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, compliance.Compliant]:
+    """Share of the time a metric kept its threshold: error budget, burn rates, violations, data coverage."""
+    return await answered(
+        ctx,
+        deadline_s,
+        fresh,
+        lambda call: compliance.answer(
+            call, service, metric, threshold, time_window_hours, objective, comparison, slo
+        ),
+    )
+
+
+async def detect_anomalies(
+    ctx: Ctx,
+    service: Annotated[str, Field(description='"*" for all')] = "*",
+    metric: Annotated[str, Field(description='"*" for all')] = "*",
+    sensitivity: Annotated[float, Field(description="smaller finds more")] = 3.0,
+    hours: Hours = 24,
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, anomalies.Anomalies]:
+    """Unusual stretches, strongest first, and what could not be judged."""
+    return await answered(
+        ctx, deadline_s, fresh, lambda call: anomalies.answer(call, service, metric, sensitivity, hours)
+    )
+
+
+async def list_incidents(
+    ctx: Ctx,
+    service: str | None = None,
+    status: incidents.IncidentStatus = "open",
+    since: Annotated[str, Field(description="a time, or a duration such as 24h")] = "7d",
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, incidents.Incidents]:
+    """Incidents of all sources that have them, newest first."""
+    return await answered(ctx, deadline_s, fresh, lambda call: incidents.answer(call, service, status, since))
+
+
+async def list_sources(ctx: Ctx) -> Annotated[CallToolResult, standing.Sources]:
+    """How each configured source stands: capabilities, metrics, breaker, back-off, and why one is missing."""
+
+    async def ask(call: Call) -> BaseModel:
+        return standing.answer(call)
+
+    return await answered(ctx, None, False, ask)
+
+
+async def query_source(
+    ctx: Ctx,
+    source: str,
+    query: Annotated[str, Field(description="read-only, in the source's own language", max_length=8000)],
+    hours: Hours = 1,
+    start: Time = None,
+    end: Time = None,
+    step: Step = None,
+    deadline_s: DeadlineS = None,
+    fresh: Fresh = False,
+) -> Annotated[CallToolResult, native.Native]:
+    """One native query (PromQL, NRQL, ...) on one source that allows it."""
+    return await answered(
+        ctx, deadline_s, fresh, lambda call: native.answer(call, source, query, hours, start, end, step)
+    )
+
+
+TOOLS: tuple[tuple[str, Callable[..., Awaitable[CallToolResult]]], ...] = (
+    ("List services", list_services),
+    ("Current metrics", get_current_metrics),
+    ("Metric history", query_historical_metrics),
+    ("SLI compliance", check_sli_compliance),
+    ("Detect anomalies", detect_anomalies),
+    ("List incidents", list_incidents),
+    ("List sources", list_sources),
+    ("Query a source", query_source),
+)
+
+
+def register(server: MCPServer[Engine]) -> None:
+    for title, function in TOOLS:
+        server.add_tool(function, title=title, annotations=READ_ONLY, structured_output=True)
+        tool = server._tool_manager.get_tool(function.__name__)
+        if tool is None:
+            raise RuntimeError(f"{function.__name__} was not registered")
+        # The SDK has no public seam for this: pydantic's titles and nulls would cost a third of the tool list.
+        tool.parameters = slim(tool.parameters)
+        tool.fn_metadata.output_schema = slim(tool.fn_metadata.output_schema or {})

@@ -1,0 +1,106 @@
+"""Streamable HTTP: /mcp, and /healthz, /readyz and /metrics beside it, on a uvicorn that ends gracefully."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from mcp.server import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from telemetry_mcp.config import ServerSettings
+from telemetry_mcp.server.metric import Metrics
+
+PATH = "/mcp"
+MAX_REQUEST_BYTES = 256 * 1024
+GRACE_S = 10
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings) -> Starlette:
+    """The ASGI application. Hosts and origins that are not loopback, nor named in the settings, are refused."""
+    endpoint = server.streamable_http_app(
+        streamable_http_path=PATH,
+        max_request_body_size=MAX_REQUEST_BYTES,
+        transport_security=security(settings),
+    )
+    ready = False
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        nonlocal ready
+        async with server.session_manager.run():
+            ready = True
+            yield
+            ready = False
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readiness(request: Request) -> Response:
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+    async def exposition(request: Request) -> Response:
+        return Response(metrics.exposition(), media_type="text/plain; version=1.0.0; charset=utf-8")
+
+    return Starlette(
+        routes=[
+            Route("/healthz", health),
+            Route("/readyz", readiness),
+            Route("/metrics", exposition),
+            Mount("/", app=endpoint),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def security(settings: ServerSettings) -> TransportSecuritySettings:
+    hosts = [*LOOPBACK, *settings.allowed_hosts]
+    origins = [f"http://{host}" for host in LOOPBACK] + list(settings.allowed_origins)
+    return TransportSecuritySettings(
+        allowed_hosts=[*hosts, *(f"{host}:*" for host in hosts)],
+        allowed_origins=[*origins, *(f"{origin}:*" for origin in origins)],
+    )
+
+
+class Graceful(uvicorn.Server):
+    """Closes the streams that listen for updates when the signal comes: they would hold it open for ever."""
+
+    def __init__(self, config: uvicorn.Config, server: MCPServer[Any]) -> None:
+        super().__init__(config)
+        handler = server._lowlevel_server.get_request_handler("subscriptions/listen")
+        self.listeners = handler.handler if handler else None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.listeners is not None:
+            self.listeners.close()
+        super().handle_exit(sig, frame)
+
+
+async def run(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, sock: socket.socket) -> None:
+    """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way may finish."""
+    config = uvicorn.Config(
+        application(server, metrics, settings),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    await Graceful(config, server).serve(sockets=[sock])
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening address, taken before anything is started, so that a port in use is found out first."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock

@@ -1,0 +1,113 @@
+"""The one place that knows pdpyras. Its successor `pagerduty` (7.x) would be put in here and nowhere else.
+
+pdpyras by itself retries a 429 for ever and a lost connection for minutes, takes proxies and credentials from the
+environment, follows redirects and reads any body whole; each of these is switched off below. Imported lazily.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from requests import Response
+from requests.exceptions import SSLError, Timeout
+from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, ReadTimeoutError
+from urllib3.exceptions import ProtocolError as CutOffError
+
+from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, clean
+
+if TYPE_CHECKING:
+    from telemetry_mcp_pagerduty import PagerDuty
+
+with warnings.catch_warnings():
+    # It warns of its own end of life at import: known, and nothing that a reader of our log can change.
+    warnings.simplefilter("ignore", UserWarning)
+    import pdpyras
+
+CONNECT_S = 3.0
+READ_S = 8.0
+PIECE = 64 * 1024
+
+
+class Port:
+    """One session of a source, shared by its threads. `get` blocks and raises only SourceError."""
+
+    def __init__(self, settings: PagerDuty.Settings) -> None:
+        self.patience_s = settings.timeout or READ_S
+        self.max_body = settings.max_body_mb * 2**20
+        self.session = session = pdpyras.APISession(settings.api_key.get_secret_value())
+        session.url = settings.base_url
+        session.headers["Accept-Encoding"] = "gzip"
+        session.trust_env = False
+        session.verify = str(settings.ca_file) if settings.ca_file and settings.verify_tls else settings.verify_tls
+        if settings.proxy:
+            session.proxies = {"http": str(settings.proxy), "https": str(settings.proxy)}
+        session.timeout = (CONNECT_S, self.patience_s)
+        session.max_network_attempts = 0
+        # A retry value of 0 means "as usual", which for 429 is "for ever"; so one is allowed and then forbidden
+        # by the limit over all statuses. When to ask again is the engine's to decide.
+        session.retry = {429: 1, 502: 1, 503: 1, 504: 1}
+        session.max_http_attempts = -1
+        session.sleep_timer = 0.05
+        session.hooks["response"].append(self.bounded)
+        # It logs every bad status and lost connection as an error; they are reported as ours already.
+        session.log = logging.Logger("pdpyras", logging.CRITICAL + 1)
+
+    def get(self, path: str, params: Mapping[str, Any]) -> HttpReply:
+        """One GET, whatever its status. Redirects are handed back as they are."""
+        try:
+            response = self.session.get(path, params=dict(params), allow_redirects=False)
+        except pdpyras.PDHTTPError as error:
+            # It raises on 401, and names a part of the key in its text.
+            response = error.response
+        except pdpyras.PDClientError as error:
+            raise transport_error(error.__cause__ or error) from error
+        except (pdpyras.URLError, OSError, ValueError) as error:
+            raise transport_error(error) from error
+        lowered = {name.lower(): value for name, value in response.headers.items()}
+        return HttpReply(response.status_code, lowered, response.content)
+
+    def bounded(self, response: Response, **unused: Any) -> None:
+        """Read the body before requests does: decompressed piece by piece, with a limit of size and of time."""
+        raw, deadline = response.raw, monotonic() + self.patience_s
+        pieces, size = [], 0
+        try:
+            while piece := raw.read1(PIECE, decode_content=True):
+                pieces.append(piece)
+                size += len(piece)
+                if size > self.max_body:
+                    raise ProtocolError(
+                        f"the body is larger than {self.max_body // 2**20} MB after decompression",
+                        hint="raise max_body_mb for this source",
+                    )
+                if monotonic() > deadline:
+                    raise SourceTimeoutError(f"the body was not complete within {self.patience_s:g} s")
+        except BaseException:
+            raw.close()
+            raise
+        finally:
+            raw.release_conn()
+        response.raw = BytesIO(b"".join(pieces))
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def transport_error(error: BaseException) -> SourceError:
+    """What went wrong below HTTP. Only the network's words are repeated: a ValueError may quote a header."""
+    words = clean(str(error)) or type(error).__name__
+    if isinstance(error, Timeout | ReadTimeoutError):
+        return SourceTimeoutError(f"the backend went silent: {words}")
+    if isinstance(error, DecodeError):
+        return ProtocolError(f"the body is corrupt: {words}")
+    if isinstance(error, CutOffError | IncompleteRead):
+        return UpstreamError(f"the body was cut off in the middle: {words}")
+    if isinstance(error, SSLError):
+        return UpstreamError(f"no secure connection: {words}", hint="set ca_file to the authority's certificate")
+    if isinstance(error, HTTPError | OSError):
+        return UpstreamError(f"the backend could not be reached: {words}", hint="is it up, and is its url right?")
+    return ProtocolError(f"the client library could not make the request ({type(error).__name__})")
