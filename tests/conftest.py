@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,18 @@ SERVICES = (
     *("api-gateway", "auth-service", "user-service", "payment-processor"),
     *("notification-service", "database-primary", "database-replica", "cache-redis"),
 )
-ODD_NAMES = ('we"ird\\svc{1}.x|y', "it's", "line\nbreak", "サービス", "a.b", "a-b", "x", "y", "`tick`", "$1^(+*?)[a]")
+ODD_NAMES = (
+    'we"ird\\svc{1}.x|y',
+    "it's",
+    "line\nbreak",
+    "サービス",
+    "a.b",
+    "a-b",
+    "x",
+    "y",
+    "`tick`",
+    "$1^(+*?)[a]",
+)
 DAY_S = 86_400
 
 
@@ -104,32 +115,26 @@ def prometheus(start_prometheus: StartPrometheus, tmp_path_factory: pytest.TempP
 
 
 def openmetrics(times: list[int]) -> Iterator[str]:
-    """The history as text: a daily wave, a little different for each service; 2% of the requests fail."""
+    """The history as text: a daily wave, a little higher for each next service; 2% of the requests fail."""
     wave = [1 + math.sin(at % DAY_S / DAY_S * 2 * math.pi) for at in times]
-
-    def series(name: str, labels: str, value: Callable[[int, float], float]) -> str:
-        return "".join(f"{name}{{{labels}}} {value(at, up)} {at}\n" for at, up in zip(times, wave, strict=True))
-
-    gauges: dict[str, Callable[[int, float], float]] = {
-        "cpu_percent": lambda at, up: 20 + 20 * up,
-        "memory_percent": lambda at, up: 60 + 5 * up,
-        "latency_seconds": lambda at, up: 0.1 + 0.05 * up,
-        "up": lambda at, up: 1,
-    }
-    for name, value in gauges.items():
+    gauges = {"cpu_percent": (20, 20), "memory_percent": (60, 5), "latency_seconds": (0.1, 0.05), "up": (1, 0)}
+    for name, (least, swing) in gauges.items():
         yield f"# TYPE {name} gauge\n"
-        for index, service in enumerate(SERVICES):
-            place = f'service="{service}",team="team-{index % 3}",env="prod"'
-            yield series(name, place, lambda at, up, of=value, plus=index: of(at, up) + plus * (of(at, up) > 1))
+        for nth, service in enumerate(SERVICES):
+            labels = f'service="{service}",team="team-{nth % 3}",env="prod"'
+            values = (least + swing * (1 + nth / 100) * height for height in wave)
+            yield lines(name, labels, times, values)
     yield "# TYPE http_requests counter\n"
-    for index, service in enumerate(SERVICES):
+    for nth, service in enumerate(SERVICES):
         for code, rate in (("200", 9.8), ("500", 0.2)):
-            count = (index + 1) * rate
-            yield series(
-                "http_requests_total", f'service="{service}",code="{code}"', lambda at, up, c=count: c * (at - times[0])
-            )
+            values = ((nth + 1) * rate * (at - times[0]) for at in times)
+            yield lines("http_requests_total", f'service="{service}",code="{code}"', times, values)
     yield "# TYPE odd_gauge gauge\n"
-    for index, name in enumerate(ODD_NAMES):
-        written = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-        yield "".join(f'odd_gauge{{name="{written}"}} {index} {at}\n' for at in times[-120:])
+    for nth, name in enumerate(ODD_NAMES):
+        escaped = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        yield lines("odd_gauge", f'name="{escaped}"', times[-120:], [nth] * 120)
     yield "# EOF\n"
+
+
+def lines(name: str, labels: str, times: Iterable[int], values: Iterable[float]) -> str:
+    return "".join(f"{name}{{{labels}}} {value} {at}\n" for at, value in zip(times, values, strict=True))

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from telemetry_mcp.cache import CacheSettings
-from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
+from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, suggest
 from telemetry_mcp.errors import ConfigError, Problem
 from telemetry_mcp.setting import Duration, Strict
 
@@ -23,6 +24,8 @@ M = TypeVar("M", bound=BaseModel)
 
 ENV_PATH = "TELEMETRY_MCP_CONFIG"
 FILE_NAME = "plugins.toml"
+SECRET = re.compile(r"key|token|secret|password|header")
+USER_INFO = re.compile(r"//[^/\s]*@")
 PLACEHOLDER = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -125,13 +128,14 @@ class Reader:
         for name in self.document:
             if name not in TABLES:
                 self.report(name, "", "no such table", f"Valid: {', '.join(f'[{t}]' for t in TABLES)}")
+        catalog = self.catalog()
         return Config(
             path=self.path,
             defaults=self.table(Defaults, "defaults"),
             cache=self.table(CacheSettings, "cache"),
             server=self.table(ServerSettings, "server"),
-            catalog=self.catalog(),
-            objectives=dict(self.each(Objective, "slos")),
+            catalog=catalog,
+            objectives=dict(self.objectives(catalog)),
             sources=list(self.sources()),
             problems=self.problems,
         )
@@ -140,11 +144,15 @@ class Reader:
         raw = self.document.get(name, {})
         return self.validated(model, name, raw) or model()
 
-    def each(self, model: type[M], table: str) -> Iterator[tuple[str, M]]:
-        for name, raw in self.tables(table):
-            made = self.validated(model, f"{table}.{name}", raw)
-            if made is not None:
-                yield name, made
+    def objectives(self, catalog: Catalog) -> Iterator[tuple[str, Objective]]:
+        for name, raw in self.tables("slos"):
+            made = self.validated(Objective, f"slos.{name}", raw)
+            if made is None:
+                continue
+            if made.metric not in catalog.names:
+                what = f"found {made.metric!r}"
+                self.report(f"slos.{name}", "metric", what, f"It is no metric{suggest(made.metric, catalog)}")
+            yield name, made
 
     def catalog(self) -> Catalog:
         metrics = dict(BUILT_IN)
@@ -174,7 +182,7 @@ class Reader:
             if isinstance(raw, dict):
                 yield name, raw
             else:
-                self.report(table, name, f"found {raw!r}", f"Write a table: [{table}.{name}]")
+                self.report(table, name, "is not a table", f"Write [{table}.{name}]")
 
     def filled(self, value: Any, missing: list[str]) -> Any:
         """`value` with `${NAME}`, `${NAME:-default}` and `file:path` replaced by what they stand for."""
@@ -227,26 +235,39 @@ def problems_of(
     for fault in error.errors(include_url=False, include_input=False):
         path = [str(part) for part in fault["loc"]]
         key = ".".join(path)
-        names = sorted(model.model_fields)
+        fields = fields_at(model, path)
+        names = sorted(fields)
         match fault["type"]:
             case "extra_forbidden":
                 near = get_close_matches(path[-1], names, n=1)
                 meant = f"Did you mean {near[0]!r}? " if near else ""
                 yield Problem(file, table, key, "no such key", f"{meant}Valid: {', '.join(names)}")
             case "missing":
-                described = model.model_fields[path[0]].description if path[0] in model.model_fields else None
+                described = fields[path[-1]].description if path[-1] in fields else None
                 yield Problem(file, table, key, "is missing", f"It is {described}" if described else "")
             case _:
-                written = quoted(raw, path)
+                written = quoted(raw, path, model)
                 message = fault["msg"].removeprefix("Value error, ")
                 yield Problem(file, table, key, f"found {written}" if written else "is wrong", message)
 
 
-def quoted(raw: Any, path: list[str]) -> str:
+def fields_at(model: type[BaseModel], path: list[str]) -> Mapping[str, FieldInfo]:
+    """The fields of the table that the last part of `path` stands in."""
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        model = inner[0] if inner else model
+    return model.model_fields
+
+
+def quoted(raw: Any, path: list[str], model: type[BaseModel]) -> str:
     """The value at `path` as it stands in the file, unless it may be a secret written out there."""
     for part in path:
         if not isinstance(raw, Mapping) or part not in raw:
             return ""
         raw = raw[part]
-    secret = path and re.search(r"key|token|secret|password|header", path[0])
-    return "" if secret and not PLACEHOLDER.search(str(raw)) else repr(raw)
+    if not path or isinstance(raw, Mapping | list):
+        return ""
+    field = model.model_fields.get(path[0])
+    secret = SECRET.search(path[0]) or (field and "Secret" in str(field.annotation)) or USER_INFO.search(str(raw))
+    return "" if secret and not re.fullmatch(r"\$\{\w+\}", str(raw)) else repr(raw)

@@ -11,7 +11,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
+from math import isfinite
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +80,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         if not value:
             continue
         try:
-            return max(0.0, float(value))
+            if isfinite(seconds := float(value)):
+                return max(0.0, seconds)
         except ValueError:
             pass
         try:
@@ -134,11 +137,11 @@ class Http:
         Raises UpstreamError (refused, reset, truncated), SourceTimeoutError, or ProtocolError (too large, or
         compressed in a way that was not asked for).
         """
-        client = await self.opened()
         import aiohttp
         import httpx
 
         try:
+            client = await self.opened()
             async with client.stream(
                 method, path, params=params, data=form, json=json, headers=headers
             ) as response:
@@ -161,6 +164,8 @@ class Http:
 
     async def read(self, response: httpx.Response) -> bytes:
         """The body, decompressed piece by piece: a few kilobytes of gzip can hold gigabytes."""
+        if response.is_stream_consumed:  # a mock's answer, which is whole from the beginning
+            return response.content
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("gzip", "identity", ""):
             raise ProtocolError(f"the body came with content-encoding {clean(coding)}, which was not asked for")
@@ -178,7 +183,9 @@ class Http:
                     hint="ask for a shorter window or fewer services, or raise max_body_mb for this source",
                 )
             pieces.append(piece)
-        if inflate and not inflate.eof:
+            if inflate and inflate.unused_data:
+                raise ProtocolError("the gzip body goes on after its end")
+        if inflate and pieces and not inflate.eof:
             raise UpstreamError("the body was cut off in the middle")
         return b"".join(pieces)
 
@@ -226,7 +233,7 @@ def open_client(settings: HttpSettings, headers: Mapping[str, str]) -> httpx.Asy
     context = tls_context(settings)
 
     def session() -> aiohttp.ClientSession:
-        # No cookie jar: a source's answer must not depend on what an earlier one left behind.
+        # No cookies, here or in httpx: an answer must not depend on what an earlier one left behind.
         connector = aiohttp.TCPConnector(ssl=context, limit=settings.max_concurrency)
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
@@ -236,6 +243,7 @@ def open_client(settings: HttpSettings, headers: Mapping[str, str]) -> httpx.Asy
         base_url=settings.base_url,
         headers={"accept-encoding": "gzip", **headers, **own_headers(settings)},
         auth=basic_auth(settings),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
         trust_env=False,
         timeout=None,

@@ -68,7 +68,8 @@ class Registry:
 
     async def close(self) -> None:
         for instance in self.instances:
-            await instance.source.close()
+            with contain():
+                await instance.source.close()
             if instance.source.context.http is not None:
                 await instance.source.context.http.close()
 
@@ -105,14 +106,16 @@ class Loader:
         if not isinstance(plugin, str) or not plugin:
             self.report(table, "plugin", "is missing", f"Installed: {', '.join(installed())}")
             return None
-        if table.missing:
-            if table.optional:
-                names = ", ".join(dict.fromkeys(table.missing))
-                self.leave_out(table, False, f"{names} not set", f"set {names} to switch it on")
+        if table.missing and table.optional:
+            names = ", ".join(dict.fromkeys(table.missing))
+            self.leave_out(table, False, f"{names} not set", f"set {names} to switch it on")
             return None
         found = self.found(table, plugin)
-        settings = self.settings(table, found) if found else None
-        return self.instance(table, found, settings) if found and settings else None
+        with contain() as kept:
+            settings = self.settings(table, found) if found else None
+            return self.instance(table, found, settings) if found and settings else None
+        self.leave_out(table, True, f"it cannot be built: {said(kept.error)}", "repair the plugin")
+        return None
 
     def found(self, table: SourceTable, plugin: str) -> type[Source] | None:
         """The source class that `plugin` names; None, and said why, when there is none."""
@@ -126,8 +129,8 @@ class Loader:
             return None
         with contain() as kept:
             return self.imported(plugin, is_file)
-        reason = clean(f"{type(kept.error).__name__}: {kept.error}")
-        self.leave_out(table, True, f"the plugin {plugin} cannot be used: {reason}", "repair or reinstall it")
+        what = f"the plugin {plugin} cannot be used: {said(kept.error)}"
+        self.leave_out(table, True, what, "repair or reinstall it")
         return None
 
     def imported(self, plugin: str, is_file: bool) -> type[Source]:
@@ -135,14 +138,21 @@ class Loader:
         registered = self.plugins.get_plugin(name)
         module = registered or (module_of(self.file(plugin)) if is_file else entry(name))
         if registered is None:
-            self.plugins.register(module, name=name)
-            self.plugins.check_pending()
+            self.register(module, name)
         classes = self.classes(module)
         chosen = [cls for cls in classes if cls.__name__.lower() == wanted.lower()] if wanted else classes
         if len(chosen) != 1:
             names = ", ".join(cls.__name__ for cls in classes) or "none"
             raise PluginError(f"it hands over these sources: {names}; name one, as {name}:NAME")
         return chosen[0]
+
+    def register(self, module: ModuleType, name: str) -> None:
+        self.plugins.register(module, name=name)
+        try:
+            self.plugins.check_pending()
+        except pluggy.PluginValidationError:
+            self.plugins.unregister(name=name)  # its unknown hook would be found again with every other plugin
+            raise
 
     def classes(self, module: Any) -> list[type[Source]]:
         implementations = [
@@ -161,26 +171,23 @@ class Loader:
         try:
             settings = source.Settings.model_validate(table.values)
         except ValidationError as error:
-            self.config.problems += problems_of(error, file, name, source.Settings, table.raw)
+            problems = problems_of(error, file, name, source.Settings, table.raw)
+            self.config.problems += [problem for problem in problems if not unset(problem, table)]
             return None
         for metric in settings.metrics:
             if metric not in self.config.catalog:
                 valid = f"Declare it as [metrics.{metric}]{suggest(metric, self.config.catalog)}"
                 self.report(table, f"metrics.{metric}", "is not in the catalog", valid)
-        return settings
+        return None if table.missing else settings
 
-    def instance(self, table: SourceTable, cls: type[Source], settings: SourceSettings) -> Instance | None:
+    def instance(self, table: SourceTable, cls: type[Source], settings: SourceSettings) -> Instance:
         http = http_for(settings, cls.headers(settings)) if isinstance(settings, HttpSettings) else None
-        context = Context(table.name, http=http)
-        with contain() as kept:
-            source = cls(settings, context)
-            guard = Guard(
-                timeout_s=settings.timeout or self.config.defaults.timeout,
-                max_concurrency=settings.max_concurrency,
-            )
-            return Instance(table.name, settings.plugin, source, guard, Redactor(settings))
-        self.leave_out(table, True, f"it cannot be built: {clean(str(kept.error))}", "repair the plugin")
-        return None
+        source = cls(settings, Context(table.name, http=http))
+        guard = Guard(
+            timeout_s=settings.timeout or self.config.defaults.timeout,
+            max_concurrency=settings.max_concurrency,
+        )
+        return Instance(table.name, settings.plugin, source, guard, Redactor(settings))
 
     def file(self, plugin: str) -> Path:
         return self.config.path.parent / plugin.partition(":")[0]
@@ -190,6 +197,16 @@ class Loader:
 
     def leave_out(self, table: SourceTable, broken: bool, reason: str, fix: str) -> None:
         self.absent.append(Absent(table.name, str(table.values.get("plugin")), broken, reason, fix))
+
+
+def said(error: Exception | None) -> str:
+    return clean(f"{type(error).__name__}: {error}")
+
+
+def unset(problem: Problem, table: SourceTable) -> bool:
+    """Is it only that a variable is missing, which is reported already? Of the whole table nothing can be said."""
+    written = str(table.raw.get(problem.key.partition(".")[0], ""))
+    return bool(table.missing) and (not problem.key or any(name in written for name in table.missing))
 
 
 def installed() -> list[str]:

@@ -42,7 +42,7 @@ def explain(reply: HttpReply) -> str:
 
 
 def words(value: Any, depth: int = 0) -> list[str]:
-    if depth > 4 or value is None:
+    if depth > 8 or value is None:
         return []
     if isinstance(value, str):
         return words_of_repr(value, depth) if value.startswith("{") else [value.strip()] * bool(value.strip())

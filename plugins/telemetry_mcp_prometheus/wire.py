@@ -29,6 +29,9 @@ from telemetry_mcp import (
 SPLIT_BYTES = 1024 * 1024
 """From here on a matrix is parsed series by series: one parse of it all would hold the interpreter throughout."""
 
+FAR_S = 1e11
+"""The year 5138: what lies beyond it was written in milliseconds."""
+
 # These can only be structure: inside a string their quotes would be escaped, and a label's value is a string.
 RESULT = b'"resultType":"matrix","result":['
 SERIES = b'{"metric":{'
@@ -159,7 +162,8 @@ def flat(points: bytes) -> NDArray[np.float64] | None:
         numbers = np.array(orjson.loads(b"[" + bare + b"]"), dtype=np.float64)
     except orjson.JSONDecodeError:
         numbers = np.array([float(number) for number in bare.split(b",")])  # NaN, +Inf and -Inf are not JSON
-    return numbers if len(numbers) == 2 * (points.count(b"],[") + 1) else None
+    sound = len(numbers) == points.count(b'"') == 2 * (points.count(b"],[") + 1)
+    return numbers if sound else None
 
 
 def row(labels: Mapping[str, str], points: Sequence[Sequence[Any]]) -> Row:
@@ -169,6 +173,8 @@ def row(labels: Mapping[str, str], points: Sequence[Sequence[Any]]) -> Row:
 
 
 def milliseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    if not np.all(np.abs(times_s) < FAR_S):
+        raise ValueError("timestamps that are not Unix seconds")
     return np.rint(times_s * 1000).astype(np.int64)
 
 

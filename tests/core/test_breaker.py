@@ -137,7 +137,7 @@ def test_while_paused_everyone_is_told_for_how_long(clock: Clock) -> None:
     pause = Pause(clock)
     pause.enter()
     pause.limited(30)
-    with pytest.raises(RateLimitedError, match="backing off for another 3[0-3] s") as refused:
+    with pytest.raises(RateLimitedError, match=r"backing off for another 3[0-3] s") as refused:
         pause.enter()
     assert refused.value.retry_after_s == pause.wait_s
     clock.now = pause.until

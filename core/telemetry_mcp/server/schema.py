@@ -2,42 +2,77 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-
-def slim(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without pydantic's titles and null defaults; nullable types written as a list of types."""
-    slimmed: dict[str, Any] = reduced(schema)
-    return slimmed
+LOCAL = "#/$defs/"
+NOISE: tuple[tuple[str, Any], ...] = (("default", None), ("default", []), ("additionalProperties", False))
 
 
-def reduced(node: Any) -> Any:
+def slim(schema: dict[str, Any], *, described: bool = True, nullable: bool = True) -> dict[str, Any]:
+    """The same schema without pydantic's titles and null defaults, nullable types written as a list of types,
+    and what is referred to once written where it stands.
+
+    Without `described` only types and names are left, as for an answer, whose fields must speak for themselves
+    and are all always there. Without `nullable` a field that may be null is shown as one that may be left out.
+    """
+    dropped = {"title"} if described else {"title", "description"}
+    short = reduced(schema, dropped, ["null"] if nullable else [])
+    if not described:
+        for definition in short.get("$defs", {}).values():
+            definition.pop("required", None)
+    definitions = short.pop("$defs", {})
+    uses = Counter(references(short)) + Counter(references(definitions))
+    kept = {name: inlined(node, definitions, uses) for name, node in definitions.items() if uses[name] > 1}
+    slimmed: dict[str, Any] = inlined(short, definitions, uses)
+    return {**slimmed, "$defs": kept} if kept else slimmed
+
+
+def reduced(node: Any, dropped: set[str], null: list[str]) -> Any:
     if isinstance(node, list):
-        return [reduced(item) for item in node]
+        return [reduced(item, dropped, null) for item in node]
     if not isinstance(node, dict):
         return node
     out: dict[str, Any] = {}
     for key, value in node.items():
-        if key == "title" and isinstance(value, str):
-            continue
-        if key == "additionalProperties" and value is False:
-            continue
-        if key == "default" and value is None:
-            continue
         if key in ("properties", "$defs"):
-            out[key] = {name: reduced(item) for name, item in value.items()}
-        else:
-            out[key] = reduced(value)
-    return flattened(out)
+            out[key] = {name: reduced(item, dropped, null) for name, item in value.items()}
+        elif key not in dropped and (key, value) not in NOISE:
+            out[key] = reduced(value, dropped, null)
+    return flattened(out, null)
 
 
-def flattened(node: dict[str, Any]) -> dict[str, Any]:
-    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`."""
+def flattened(node: dict[str, Any], null: list[str]) -> dict[str, Any]:
+    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`; an enum needs no type beside it."""
+    if "enum" in node:
+        node = {key: value for key, value in node.items() if key != "type"}
     options = node.get("anyOf")
     if not isinstance(options, list) or len(options) != 2 or options[1] != {"type": "null"}:
         return node
     first = options[0]
-    if "enum" in first or not isinstance(first.get("type"), str):
-        return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
-    return {**first, "type": [first["type"], "null"], **rest}
+    if not null:
+        return {**first, **rest}
+    if not isinstance(first.get("type"), str):
+        return node
+    return {**first, "type": [first["type"], *null], **rest}
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [name for item in node for name in references(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["$ref"].removeprefix(LOCAL)] if "$ref" in node else []
+    return own + [name for value in node.values() for name in references(value)]
+
+
+def inlined(node: Any, definitions: dict[str, Any], uses: Counter[str]) -> Any:
+    if isinstance(node, list):
+        return [inlined(item, definitions, uses) for item in node]
+    if not isinstance(node, dict):
+        return node
+    name = node.get("$ref", "").removeprefix(LOCAL)
+    if name in definitions and uses[name] == 1:
+        return inlined(definitions[name], definitions, uses)
+    return {key: inlined(value, definitions, uses) for key, value in node.items()}

@@ -29,17 +29,11 @@ from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer
 from telemetry_mcp.server.schema import slim
 
-READ_ONLY = ToolAnnotations(
-    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
-)
+READ_ONLY = ToolAnnotations(read_only_hint=True)
 
 Ctx = Context[Engine]
 Service = Annotated[str, Field(description="exact name, from list_services", min_length=1, max_length=300)]
-Hours = Annotated[float, Field(description="length of the window before end")]
-Time = Annotated[str | None, Field(description="RFC 3339, epoch seconds or now-6h")]
-Step = Annotated[str | None, Field(description='such as "1m"; default fits the window')]
-DeadlineS = Annotated[float | None, Field(description="answer within so many seconds with what is there")]
-Fresh = Annotated[bool, Field(description="bypass the cache")]
+Time = Annotated[str | None, Field(description="or instead of hours")]
 
 
 async def answered(
@@ -89,8 +83,8 @@ async def list_services(
     query: Annotated[str | None, Field(description="part of the name")] = None,
     environment: str | None = None,
     team: str | None = None,
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, overview.Services]:
     """Every service of all sources: cpu, memory, error rate, status, team, open incidents. Start here."""
     return await answered(ctx, deadline_s, fresh, lambda call: overview.answer(call, query, environment, team))
@@ -100,8 +94,8 @@ async def get_current_metrics(
     ctx: Ctx,
     service: Service,
     metrics: Annotated[list[str] | None, Field(description="default: all")] = None,
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, current.CurrentMetrics]:
     """The newest value of each metric of one service, with status, age and what other sources say."""
     return await answered(ctx, deadline_s, fresh, lambda call: current.answer(call, service, metrics))
@@ -111,14 +105,14 @@ async def query_historical_metrics(
     ctx: Ctx,
     service: Service,
     metric_type: Annotated[str, Field(description="cpu, memory, error_rate, latency_p95, ...")],
-    hours: Hours = 24,
+    hours: float = 24,
     start: Time = None,
-    end: Time = None,
-    step: Step = None,
+    end: str | None = None,
+    step: str | None = None,
     max_points: Annotated[int | None, Field(ge=10, le=2000)] = None,
     compare_to: Annotated[str | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, history.History]:
     """One metric of one service over time: statistics, trend, merged series (spikes kept), each source's share."""
     return await answered(
@@ -134,14 +128,14 @@ async def check_sli_compliance(
     service: Annotated[str | None, Field(description="with metric; or name an slo")] = None,
     metric: str | None = None,
     threshold: Annotated[float | None, Field(description="default: the metric's warning limit")] = None,
-    time_window_hours: Hours = 24,
+    time_window_hours: float = 24,
     objective: Annotated[float | None, Field(description="percent of the time, default 99")] = None,
     comparison: Annotated[
         Literal["<=", "<", ">=", ">"] | None, Field(description="how a good value compares with the threshold")
     ] = None,
     slo: Annotated[str | None, Field(description="a configured SLO instead")] = None,
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, compliance.Compliant]:
     """Share of the time a metric kept its threshold: error budget, burn rates, violations, data coverage."""
     return await answered(
@@ -159,9 +153,9 @@ async def detect_anomalies(
     service: Annotated[str, Field(description='"*" for all')] = "*",
     metric: Annotated[str, Field(description='"*" for all')] = "*",
     sensitivity: Annotated[float, Field(description="smaller finds more")] = 3.0,
-    hours: Hours = 24,
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    hours: float = 24,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, anomalies.Anomalies]:
     """Unusual stretches, strongest first, and what could not be judged."""
     return await answered(
@@ -174,8 +168,8 @@ async def list_incidents(
     service: str | None = None,
     status: incidents.IncidentStatus = "open",
     since: Annotated[str, Field(description="a time, or a duration such as 24h")] = "7d",
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, incidents.Incidents]:
     """Incidents of all sources that have them, newest first."""
     return await answered(ctx, deadline_s, fresh, lambda call: incidents.answer(call, service, status, since))
@@ -194,12 +188,12 @@ async def query_source(
     ctx: Ctx,
     source: str,
     query: Annotated[str, Field(description="read-only, in the source's own language", max_length=8000)],
-    hours: Hours = 1,
+    hours: float = 1,
     start: Time = None,
-    end: Time = None,
-    step: Step = None,
-    deadline_s: DeadlineS = None,
-    fresh: Fresh = False,
+    end: str | None = None,
+    step: str | None = None,
+    deadline_s: float | None = None,
+    fresh: bool = False,
 ) -> Annotated[CallToolResult, native.Native]:
     """One native query (PromQL, NRQL, ...) on one source that allows it."""
     return await answered(
@@ -226,5 +220,5 @@ def register(server: MCPServer[Engine]) -> None:
         if tool is None:
             raise RuntimeError(f"{function.__name__} was not registered")
         # The SDK has no public seam for this: pydantic's titles and nulls would cost a third of the tool list.
-        tool.parameters = slim(tool.parameters)
-        tool.fn_metadata.output_schema = slim(tool.fn_metadata.output_schema or {})
+        tool.parameters = slim(tool.parameters, nullable=False)
+        tool.fn_metadata.output_schema = slim(tool.fn_metadata.output_schema or {}, described=False)

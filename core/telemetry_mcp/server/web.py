@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
+from mcp.server.subscriptions import ListenHandler
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -76,8 +77,8 @@ class Graceful(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, server: MCPServer[Any]) -> None:
         super().__init__(config)
-        handler = server._lowlevel_server.get_request_handler("subscriptions/listen")
-        self.listeners = handler.handler if handler else None
+        entry = server._lowlevel_server.get_request_handler("subscriptions/listen")
+        self.listeners = entry.handler if entry and isinstance(entry.handler, ListenHandler) else None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.listeners is not None:

@@ -1,0 +1,626 @@
+"""The Prometheus source over a transport that answers from memory: what it asks, and how it reads the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio
+import httpx
+import numpy as np
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from telemetry_mcp import (
+    AuthError,
+    BadQueryError,
+    Context,
+    ForbiddenError,
+    Http,
+    NativeQuery,
+    NotFoundError,
+    ProtocolError,
+    RateLimitedError,
+    SeriesQuery,
+    ServiceQuery,
+    SourceError,
+    SourceTimeoutError,
+    UpstreamError,
+    Window,
+    http_for,
+)
+from telemetry_mcp_prometheus import Prometheus
+
+T0 = 1_795_340_000_000
+WINDOW = Window(T0, T0 + 3_600_000)
+CPU = {"cpu": 'avg by (service) (cpu_percent{service=~"$service"})'}
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def source(handler: Handler, **settings: Any) -> Prometheus:
+    """A source whose every request is answered by `handler`, with the headers a real one would send."""
+    table = {"plugin": "prometheus", "url": "http://prometheus.test", "metrics": CPU, **settings}
+    parsed = Prometheus.Settings.model_validate(table)
+    client = partial(
+        httpx.AsyncClient,
+        transport=httpx.MockTransport(handler),
+        base_url=parsed.base_url,
+        headers=Prometheus.headers(parsed),
+    )
+    return Prometheus(parsed, Context("prometheus", http=Http(client)))
+
+
+def answered(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+    # A stream, since Http reads raw bytes: `content=` would be taken as read already.
+    return httpx.Response(status, stream=httpx.ByteStream(content), headers=headers)
+
+
+class Recorder:
+    """Answers every request with one body and keeps what was asked."""
+
+    def __init__(self, body: Any, status: int = 200, **headers: str) -> None:
+        self.content = body if isinstance(body, bytes) else orjson.dumps(body)
+        self.status, self.headers = status, headers
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return answered(self.content, self.status, self.headers)
+
+    @property
+    def forms(self) -> list[dict[str, str]]:
+        return [{k: v[0] for k, v in parse_qs(r.content.decode()).items()} for r in self.requests]
+
+
+def matrix(*series: tuple[dict[str, str], list[list[Any]]], **envelope: Any) -> dict[str, Any]:
+    result = [{"metric": labels, "values": values} for labels, values in series]
+    return {"status": "success", "data": {"resultType": "matrix", "result": result}, **envelope}
+
+
+def vector(*series: tuple[dict[str, str], list[Any]]) -> dict[str, Any]:
+    result = [{"metric": labels, "value": value} for labels, value in series]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+def at(seconds: float) -> float:
+    return T0 / 1000 + seconds
+
+
+def asked(*services: str, window: Window = WINDOW, step_ms: int = 60_000, latest: bool = False) -> SeriesQuery:
+    return SeriesQuery(services, ("cpu",), window, step_ms, latest)
+
+
+async def rendered(template: str, *services: str) -> str:
+    backend = Recorder(matrix())
+    await source(backend, metrics={"cpu": template}).fetch_series(asked(*services))
+    return backend.forms[0]["query"]
+
+
+# What is asked
+
+
+async def test_many_services_are_asked_for_in_one_posted_form_per_metric() -> None:
+    backend = Recorder(matrix())
+    prometheus = source(backend, metrics={**CPU, "memory": 'mem{service=~"$service"}', "unasked": "up"})
+    query = SeriesQuery(("a", "b.c"), ("cpu", "memory", "unheard_of"), WINDOW, 60_000)
+
+    reply = await prometheus.fetch_series(query)
+
+    assert [(r.method, r.url.path) for r in backend.requests] == [("POST", "/api/v1/query_range")] * 2
+    assert backend.requests[0].headers["content-type"] == "application/x-www-form-urlencoded"
+    forms = {form["query"]: form for form in backend.forms}
+    assert set(forms) == {
+        r'avg by (service) (cpu_percent{service=~"(?:a|b\\.c)"})',
+        r'mem{service=~"(?:a|b\\.c)"}',
+    }
+    form = next(iter(forms.values()))
+    assert (form["start"], form["end"], form["step"]) == ("1795340000.000", "1795343600.000", "60.000")
+    assert sorted(reply.queries) == sorted(forms)
+    assert list(reply.items) == []
+    assert reply.partial is None
+
+
+async def test_no_service_means_all_of_them() -> None:
+    assert await rendered('cpu{service=~"$service"}') == 'cpu{service=~".+"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("plain", "plain"),
+        ('say "hi"', r"say \"hi\""),
+        ("it's", "it's"),
+        ("back\\slash", r"back\\\\slash"),
+        ("line\nbreak", r"line\nbreak"),
+        ("checkout{eu}", r"checkout\\{eu\\}"),
+        ("a.b|c", r"a\\.b\\|c"),
+        ("^$(x)[y]*+?", r"\\^\\$\\(x\\)\\[y\\]\\*\\+\\?"),
+        ("サービス", "サービス"),
+        ("`tick`", "`tick`"),
+        ('x"} or vector(1) or {a="', r"x\"\\} or vector\\(1\\) or \\{a=\""),
+        ("$__range", r"\\$__range"),
+    ],
+)
+async def test_a_name_stays_a_name_inside_double_quotes(name: str, written: str) -> None:
+    assert await rendered('cpu{service=~"$service"}', name) == f'cpu{{service=~"{written}"}}'
+
+
+async def test_only_the_enclosing_quote_is_escaped() -> None:
+    assert await rendered("cpu{service=~'$service'}", 'it\'s "a"') == "cpu{service=~'it\\'s \"a\"'}"
+
+
+async def test_backticks_take_a_name_as_it_is_and_refuse_one_with_a_backtick() -> None:
+    assert await rendered("cpu{service=~`$service`}", 'a.b"c') == r'cpu{service=~`a\.b"c`}'
+    with pytest.raises(BadQueryError, match="backtick"):
+        await rendered("cpu{service=~`$service`}", "a`b")
+
+
+@pytest.mark.parametrize("name", ["", "\ud800"])
+async def test_a_name_that_cannot_be_written_is_refused_before_anything_is_sent(name: str) -> None:
+    backend = Recorder(matrix())
+    with pytest.raises(BadQueryError):
+        await source(backend).fetch_series(asked(name))
+    assert backend.requests == []
+
+
+async def test_times_are_written_as_prometheus_durations_and_other_dollars_stay() -> None:
+    template = (
+        'label_replace(rate(x[$__interval]) + rate(x[$__rate_interval]) + ${__range}, "a", "$1", "b", "(.*)")'
+    )
+    assert await rendered(template) == (
+        'label_replace(rate(x[60s]) + rate(x[75s]) + 3600s, "a", "$1", "b", "(.*)")'
+    )
+
+
+async def test_a_comment_is_left_alone() -> None:
+    assert await rendered("up # it's for $service\n+ 1", "x\r+ vector(1)") == "up # it's for $service\n+ 1"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ['cpu{service="$service"}', "cpu{service=~$service}", 'cpu{service!~"$service"}', 'cpu{a=~"$service}'],
+)
+def test_a_template_in_which_a_name_could_go_wrong_is_refused_with_the_settings(template: str) -> None:
+    with pytest.raises(ValidationError, match=r"\$service in the query of cpu: write it as a regular expression"):
+        source(Recorder(matrix()), metrics={"cpu": template})
+
+
+async def test_a_step_too_small_for_the_window_is_widened_and_said() -> None:
+    backend = Recorder(matrix())
+    month = Window(T0, T0 + 30 * 86_400_000)
+
+    reply = await source(backend).fetch_series(asked(window=month, step_ms=15_000))
+
+    assert backend.forms[0]["step"] == "240.000"
+    assert reply.warnings == ["step widened from 15 s to 240 s: 11,000 points at most"]
+
+
+async def test_a_step_that_just_fits_is_left_as_it_is() -> None:
+    backend = Recorder(matrix())
+    window = Window(T0, T0 + 11_000 * 15_000)
+
+    reply = await source(backend).fetch_series(asked(window=window, step_ms=15_000))
+
+    assert (backend.forms[0]["step"], reply.warnings) == ("15.000", [])
+
+
+async def test_the_latest_value_is_that_of_the_windows_last_millisecond() -> None:
+    end = (WINDOW.end_ms - 1) / 1000
+    backend = Recorder(vector(({"service": "b"}, [end, "2"]), ({"service": "a"}, [end, "1"])))
+
+    reply = await source(backend, lookback="10m").fetch_series(asked("a", "b", latest=True))
+
+    assert backend.requests[0].url.path == "/api/v1/query"
+    assert (backend.forms[0]["time"], backend.forms[0]["lookback_delta"]) == ("1795343599.999", "600")
+    assert {s.service: s.values.tolist() for s in reply.items} == {"a": [1.0], "b": [2.0]}
+    assert reply.items[0].timestamps_ms.tolist() == [WINDOW.end_ms - 1]
+
+
+async def test_tenant_parameters_and_a_path_in_the_url_go_with_every_request() -> None:
+    backend = Recorder({"status": "success", "data": []})
+    prometheus = source(backend, url="http://mimir.test/prometheus/", org_id="a|b", params={"dedup": "true"})
+
+    await prometheus.list_services(ServiceQuery(WINDOW))
+    with pytest.raises(ProtocolError):
+        await prometheus.fetch_series(asked())
+
+    listing, query = backend.requests
+    assert listing.url.path == "/prometheus/api/v1/label/service/values"
+    assert query.url.path == "/prometheus/api/v1/query_range"
+    assert listing.url.params["dedup"] == backend.forms[1]["dedup"] == "true"
+    assert [r.headers["x-scope-orgid"] for r in backend.requests] == ["a|b"] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "authorization"),
+    [
+        ({"username": "reader", "password": "secret-of-test"}, "Basic cmVhZGVyOnNlY3JldC1vZi10ZXN0"),
+        ({"bearer_token": "token-of-test"}, "Bearer token-of-test"),
+    ],
+)
+async def test_credentials_reach_the_server_that_was_named(settings: dict[str, str], authorization: str) -> None:
+    table = {"plugin": "prometheus", "url": "http://127.0.0.1:1", "metrics": CPU, "org_id": "team", **settings}
+    parsed = Prometheus.Settings.model_validate(table)
+    seen: list[bytes] = []
+
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            seen.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 12\r\n\r\nUnauthorized")
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        parsed = Prometheus.Settings.model_validate({**table, "url": f"http://127.0.0.1:{port}"})
+        http = http_for(parsed, Prometheus.headers(parsed))
+        with pytest.raises(AuthError, match="401: Unauthorized"):
+            await Prometheus(parsed, Context("prometheus", http=http)).fetch_series(asked())
+        await http.close()
+        tasks.cancel_scope.cancel()
+    head = seen[0].decode().lower()
+    assert f"authorization: {authorization}".lower() in head
+    assert "x-scope-orgid: team" in head
+
+
+async def test_two_instances_keep_their_settings_apart() -> None:
+    east, west = Recorder(matrix()), Recorder(matrix())
+    sources = [
+        source(east, url="http://east.test", org_id="east"),
+        source(west, url="http://west.test", metrics={"cpu": 'other{svc=~"$service"}'}, service_label="svc"),
+    ]
+    for one in sources:
+        await one.fetch_series(asked("a"))
+    assert east.requests[0].url.host == "east.test"
+    assert east.requests[0].headers["x-scope-orgid"] == "east"
+    assert "x-scope-orgid" not in west.requests[0].headers
+    assert west.forms[0]["query"] == 'other{svc=~"a"}'
+
+
+# How the answer is read
+
+
+async def test_points_come_as_arrays_in_milliseconds_and_the_windows_end_is_left_out() -> None:
+    values = [[at(0), "1"], [at(60), "2.5"], [at(3600), "9"]]
+    reply = await source(
+        Recorder(matrix(({"__name__": "cpu_percent", "service": "a", "env": "prod"}, values))),
+        metrics={"cpu": {"query": "cpu_percent", "unit": "percent"}},
+    ).fetch_series(asked("a"))
+
+    (series,) = reply.items
+    assert series.timestamps_ms.dtype == np.int64
+    assert series.timestamps_ms.tolist() == [T0, T0 + 60_000]
+    assert series.values.tolist() == [1.0, 2.5]
+    assert (series.service, series.metric, series.unit, series.query) == ("a", "cpu", "percent", "cpu_percent")
+    assert series.labels == {"env": "prod"}
+
+
+async def test_what_is_no_number_is_nan_and_infinities_are_counted() -> None:
+    values = [[at(0), "NaN"], [at(60), "+Inf"], [at(120), "-Inf"], [at(240), "1.8446744073709552e+19"]]
+    reply = await source(Recorder(matrix(({"service": "a"}, values)))).fetch_series(asked("a"))
+
+    np.testing.assert_array_equal(reply.items[0].values, [np.nan, np.nan, np.nan, 2.0**64])
+    assert reply.items[0].timestamps_ms.tolist() == [T0, T0 + 60_000, T0 + 120_000, T0 + 240_000]
+    assert reply.warnings == ["2 infinite values left out"]
+
+
+async def test_points_out_of_order_and_series_told_twice_become_one_sorted_series() -> None:
+    body = matrix(
+        ({"service": "a"}, [[at(120), "3"], [at(0), "1"], [at(0), "1.5"]]), ({"service": "a"}, [[at(60), "2"]])
+    )
+    reply = await source(Recorder(body)).fetch_series(asked("a"))
+
+    (series,) = reply.items
+    assert series.timestamps_ms.tolist() == [T0, T0 + 60_000, T0 + 120_000]
+    assert series.values.tolist() == [1.5, 2.0, 3.0]
+
+
+async def test_a_result_without_the_label_belongs_to_the_only_service_asked_for() -> None:
+    body = matrix(({}, [[at(0), "1"]]))
+    alone = await source(Recorder(body)).fetch_series(asked("a"))
+    of_two = await source(Recorder(body)).fetch_series(asked("a", "b"))
+
+    assert [series.service for series in alone.items] == ["a"]
+    assert list(of_two.items) == []
+    assert of_two.warnings == ["1 series without the label service left out: aggregate by (service)"]
+
+
+async def test_services_that_were_not_asked_for_are_left_out() -> None:
+    body = matrix(({"service": "a"}, [[at(0), "1"]]), ({"service": "b"}, [[at(0), "2"]]))
+    reply = await source(Recorder(body), metrics={"cpu": "cpu"}).fetch_series(asked("b"))
+    assert [series.service for series in reply.items] == ["b"]
+
+
+async def test_series_above_the_limit_are_cut_off_and_said() -> None:
+    body = matrix(*(({"service": "a", "pod": str(n)}, [[at(0), "1"]]) for n in range(5)))
+    backend = Recorder(body)
+    reply = await source(backend, max_series=2).fetch_series(asked("a"))
+
+    assert [series.labels["pod"] for series in reply.items] == ["0", "1"]
+    assert reply.partial == "2 of 5 series taken: aggregate by (service)"
+    assert backend.forms[0]["limit"] == "2"
+
+
+async def test_warnings_of_the_backend_make_the_reply_partial_and_infos_do_not() -> None:
+    body = matrix(warnings=["store-3 is down\u202e"], infos=["metric might not be a counter"])
+    reply = await source(Recorder(body)).fetch_series(asked("a"))
+    assert reply.partial == "store-3 is down"
+    assert reply.warnings == ["metric might not be a counter"]
+
+
+async def test_victoriametrics_says_partial_in_its_own_way() -> None:
+    reply = await source(Recorder(matrix(isPartial=True))).fetch_series(asked("a"))
+    assert reply.partial == "the backend calls its answer partial"
+
+
+async def test_native_histograms_are_named_and_floats_beside_them_kept() -> None:
+    histogram = [at(0), {"count": "3", "sum": "1.5", "buckets": [[0, "0", "1", "3"]]}]
+    body = matrix(({"service": "a"}, [[at(0), "1"]]))
+    body["data"]["result"][0]["histograms"] = [histogram]
+    body["data"]["result"].append({"metric": {"service": "b"}, "histograms": [histogram]})
+
+    reply = await source(Recorder(body)).fetch_series(asked())
+
+    assert [series.service for series in reply.items] == ["a"]
+    assert reply.warnings == ["2 series hold native histograms: query a quantile of them instead"]
+
+
+async def test_one_bad_query_of_two_leaves_the_other_answered() -> None:
+    words = 'invalid parameter "query": 1:5: parse error: unexpected end of input'
+
+    def backend(request: httpx.Request) -> httpx.Response:
+        if b"broken" in request.content:
+            return answered(error_body("bad_data", words), 400)
+        return answered(orjson.dumps(matrix(({"service": "a"}, [[at(0), "1"]]))))
+
+    prometheus = source(backend, metrics={**CPU, "memory": "broken("})
+    reply = await prometheus.fetch_series(SeriesQuery(("a",), ("cpu", "memory"), WINDOW, 60_000))
+
+    assert [series.metric for series in reply.items] == ["cpu"]
+    assert reply.partial == f"memory: bad_data: {words}"
+
+
+def error_body(kind: str, words: str) -> bytes:
+    return orjson.dumps({"status": "error", "errorType": kind, "error": words})
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "words"),
+    [
+        (400, error_body("bad_data", "parse error: unclosed left parenthesis"), BadQueryError, "unclosed left"),
+        (422, error_body("execution", "many-to-many matching not allowed"), BadQueryError, "many-to-many"),
+        (422, error_body("422", "too many points for the given step"), BadQueryError, "HTTP 422: too many points"),
+        (503, error_body("timeout", "query timed out in expression evaluation"), SourceTimeoutError, "timed out"),
+        (503, error_body("unavailable", "no store"), UpstreamError, "no store"),
+        (500, error_body("internal", "boom"), UpstreamError, "boom"),
+        (200, error_body("internal", "boom"), UpstreamError, "boom"),
+        (200, error_body("bad_data", "what?"), BadQueryError, "what"),
+        (503, b"Service Unavailable", UpstreamError, "Service Unavailable"),
+        (504, b"<html>gateway time-out</html>", UpstreamError, "gateway time-out"),
+        (502, b"", UpstreamError, "HTTP 502"),
+        (401, b"Unauthorized\n", AuthError, "Unauthorized"),
+        (401, b"no org id", AuthError, "no org id"),
+        (403, b"", ForbiddenError, "HTTP 403"),
+        (404, b"404 page not found\n", NotFoundError, "404 page not found"),
+        (302, b'<a href="/login">Found</a>.', ProtocolError, "redirect"),
+        (200, b"<!doctype html><title>Sign in</title>", ProtocolError, "not JSON"),
+        (200, b"", ProtocolError, "not JSON"),
+        (200, b'{"status":"success","data":{"resultType":"matrix","res', ProtocolError, "not JSON"),
+        (200, b"\xff\xfe", ProtocolError, "not JSON"),
+        (200, b'{"message":"hello"}', ProtocolError, "not an answer of the Prometheus API"),
+        (200, b"[]", ProtocolError, "not an answer of the Prometheus API"),
+        (200, b'{"status":"success"}', ProtocolError, "documents"),
+        (200, b'{"status":"success","data":{"resultType":"streams","result":[]}}', ProtocolError, "streams"),
+        (
+            200,
+            b'{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"2"]}]}}',
+            ProtocolError,
+            "metric",
+        ),
+        (200, b'{"status":"success","data":{"resultType":"matrix","result":null}}', ProtocolError, "documents"),
+        (200, orjson.dumps(matrix(({}, [[1, "two"]]))), ProtocolError, "two"),
+        (200, orjson.dumps(matrix(({}, [[1.7e12, "2"]]))), ProtocolError, "not Unix seconds"),
+        (200, orjson.dumps(matrix(({"a": []}, [[1, "2"]]))), ProtocolError, "documents"),  # type: ignore[dict-item]
+    ],
+)
+async def test_every_refusal_is_a_typed_error_in_the_backends_words(
+    status: int, body: bytes, error: type[SourceError], words: str
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        await source(Recorder(body, status)).fetch_series(asked("a"))
+    assert type(caught.value) is error
+
+
+async def test_a_wrong_path_is_named_as_the_cause_of_a_404() -> None:
+    with pytest.raises(NotFoundError) as caught:
+        await source(Recorder(b"404 page not found\n", 404)).fetch_series(asked("a"))
+    assert "the url's path is wrong" in caught.value.hint
+
+
+async def test_too_much_data_is_answered_with_advice_that_helps() -> None:
+    body = error_body("execution", "query processing would load too many samples into memory in query execution")
+    with pytest.raises(BadQueryError) as caught:
+        await source(Recorder(body, 422)).fetch_series(asked("a"))
+    assert caught.value.hint == "ask for a shorter window or fewer services"
+
+
+async def test_the_wait_that_a_429_asks_for_is_kept() -> None:
+    backend = Recorder(b"too many outstanding requests\n", 429, **{"retry-after": "7"})
+    with pytest.raises(RateLimitedError) as caught:
+        await source(backend).fetch_series(asked("a"))
+    assert caught.value.retry_after_s == 7
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    backend = Recorder(b"", 307, location="http://elsewhere.test/")
+    with pytest.raises(ProtocolError):
+        await source(backend, org_id="team").fetch_series(asked("a"))
+    assert len(backend.requests) == 1
+
+
+# Large answers
+
+
+def large_matrix(points: int = 1440, **envelope: Any) -> bytes:
+    """About 5 MB as Prometheus writes it: 100 services, a value a minute, labels that look like structure."""
+    noise = np.random.default_rng(7).random((100, points)) * 100
+    return orjson.dumps(
+        matrix(
+            *(
+                (
+                    {"service": f"svc-{n}", "note": '{"metric":{},"values":[[1,"2"]]}'},
+                    [[T0 // 1000 + k, repr(value)] for k, value in enumerate(row)],
+                )
+                for n, row in enumerate(noise.tolist())
+            ),
+            **envelope,
+        )
+    )
+
+
+async def test_a_large_answer_is_read_as_a_small_one_would_be() -> None:
+    body = orjson.loads(large_matrix(infos=["hm"]))
+    body["data"]["result"][3]["values"][5][1] = "NaN"
+    body["data"]["result"][3]["values"][6][1] = "-Inf"
+    body["data"]["result"][4]["values"][7][0] += 0.25
+    query = asked(step_ms=1000)
+
+    split = await source(Recorder(orjson.dumps(body))).fetch_series(query)
+    whole = await source(Recorder(orjson.dumps(body, option=orjson.OPT_INDENT_2))).fetch_series(query)
+
+    assert len(split.items) == len(whole.items) == 100
+    for one, other in zip(split.items, whole.items, strict=True):
+        assert (one.service, one.labels) == (other.service, other.labels)
+        np.testing.assert_array_equal(one.timestamps_ms, other.timestamps_ms)
+        np.testing.assert_array_equal(one.values, other.values)
+    assert np.isnan(split.items[3].values[5:7]).all()
+    assert split.items[4].timestamps_ms[7] == T0 + 7250
+    assert split.warnings == whole.warnings == ["hm", "1 infinite values left out"]
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        (b"]]}]}}", b"]]}]}"),
+        (b"],[", b",["),
+        (b'"values":[[', b'"values":[["'),
+        (b'"status":"success"', b'"status":"unknown"'),
+    ],
+)
+async def test_a_large_answer_that_is_damaged_is_refused(found: bytes, instead: bytes) -> None:
+    body = large_matrix()
+    assert found in body
+    with pytest.raises(ProtocolError):
+        await source(Recorder(body.replace(found, instead, 1))).fetch_series(asked(step_ms=1000))
+
+
+async def test_reading_five_megabytes_leaves_the_event_loop_free() -> None:
+    prometheus = source(Recorder(large_matrix()))
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        last = time.perf_counter()
+        while True:
+            await anyio.lowlevel.checkpoint()
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        reply = await prometheus.fetch_series(asked(step_ms=1000))
+        tasks.cancel_scope.cancel()
+    assert len(reply.items) == 100
+    assert max(gaps) < 0.25  # 50 ms is the aim; a busy machine takes its share
+
+
+# Services, native queries, checks
+
+
+async def test_services_are_the_values_of_the_label_within_the_window() -> None:
+    backend = Recorder({"status": "success", "data": ["b", "", "a"]})
+    reply = await source(backend, service_metric="up", environment="prod").list_services(ServiceQuery(WINDOW))
+
+    assert [(s.name, s.team, s.environment) for s in reply.items] == [("a", None, "prod"), ("b", None, "prod")]
+    params = backend.requests[0].url.params
+    assert (params["match[]"], params["start"], params["end"]) == ("up", "1795340000.000", "1795343600.000")
+
+
+async def test_team_and_environment_come_from_the_labels_of_the_series() -> None:
+    data = [
+        {"__name__": "up", "service": "b", "squad": "blue", "env": ""},
+        {"__name__": "up", "service": "a", "env": "test"},
+        {"__name__": "up", "service": "a", "squad": "red"},
+        {"__name__": "up"},
+    ]
+    backend = Recorder({"status": "success", "data": data, "warnings": ["results truncated due to limit"]})
+    prometheus = source(backend, team_label="squad", environment_label="env", environment="prod")
+
+    reply = await prometheus.list_services(ServiceQuery(WINDOW))
+
+    assert [(s.name, s.team, s.environment) for s in reply.items] == [("a", "red", "test"), ("b", "blue", "prod")]
+    assert reply.partial == "results truncated due to limit"
+    assert (backend.requests[0].url.path, backend.forms[0]["match[]"]) == ("/api/v1/series", '{service!=""}')
+
+
+@pytest.mark.parametrize("data", [{}, [1], ["a", ["b"]], None])
+async def test_a_listing_that_is_none_is_a_protocol_error(data: object) -> None:
+    prometheus = source(Recorder({"status": "success", "data": data}), team_label="team")
+    with pytest.raises(ProtocolError):
+        await prometheus.list_services(ServiceQuery(WINDOW))
+
+
+async def test_a_native_query_keeps_names_and_labels_and_its_limit() -> None:
+    body = matrix(
+        ({"__name__": "up", "service": "a", "job": "x"}, [[at(0), "1"]]),
+        ({}, [[at(0), "2"]]),
+        ({"job": "z"}, [[at(0), "3"]]),
+    )
+    backend = Recorder(body)
+    reply = await source(backend).run_native(NativeQuery("up[$__range]", WINDOW, 60_000, limit=2))
+
+    assert [(s.metric, s.service, dict(s.labels)) for s in reply.items] == [
+        ("up", "a", {"job": "x"}),
+        ("", "", {}),
+    ]
+    assert backend.forms[0]["query"] == "up[3600s]"
+    assert reply.partial == "2 of 3 series taken: aggregate by (service)"
+
+
+@pytest.mark.parametrize(("ahead_s", "ok"), [(0, True), (20, True), (-90, False), (90, False)])
+async def test_a_clock_that_is_off_is_a_fault(ahead_s: int, ok: bool) -> None:
+    backend = Recorder(vector(), date=formatdate(time.time() + ahead_s, usegmt=True))
+    reply = await source(backend).check()
+    found = {check.name: check for check in reply.items}
+    assert found["clock"].ok is ok
+    assert (found["query"].ok, found["metric cpu"].ok, found["metric cpu"].detail) == (True, True, "no data")
+
+
+async def test_a_check_names_the_metric_whose_query_does_not_parse() -> None:
+    def backend(request: httpx.Request) -> httpx.Response:
+        if b"broken" in request.content:
+            return answered(error_body("bad_data", "parse error"), 400)
+        return answered(orjson.dumps(vector(({"service": "a"}, [time.time() - 1, "1"]))))
+
+    reply = await source(backend, metrics={**CPU, "memory": "broken("}).check()
+
+    assert [(check.name, check.ok, check.detail) for check in reply.items][2:] == [
+        ("metric cpu", True, "1 series"),
+        ("metric memory", False, "bad_data: parse error"),
+    ]
+    assert reply.items[-1].fix == "correct the query under this source's [metrics] in plugins.toml"
+
+
+async def test_a_check_that_cannot_get_in_says_why_and_asks_no_more() -> None:
+    backend = Recorder(b"Unauthorized", 401)
+    reply = await source(backend).check()
+    assert [(check.ok, check.detail) for check in reply.items] == [(False, "HTTP 401: Unauthorized")]
+    assert len(backend.requests) == 1
