@@ -297,7 +297,7 @@ def unsupported(instance: Instance, question: Question[Any]) -> Outcome[Any]:
     if capability in instance.capabilities and isinstance(question, SeriesQuery):
         what, hint = f"has none of {', '.join(question.metrics)}", "add it under this source's [metrics]"
     else:
-        what, hint = f"has no {capability}", "nothing to do: this kind of source does not offer it"
+        what, hint = f"has no {capability}", ""
     return Outcome(instance.name, instance.plugin, "skipped", Reply(), None, Failure("unsupported", what, hint))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import entry_points
@@ -111,10 +111,14 @@ class Loader:
             self.leave_out(table, False, f"{names} not set", f"set {names} to switch it on")
             return None
         found = self.found(table, plugin)
+        settings = None
         with contain() as kept:
             settings = self.settings(table, found) if found else None
             return self.instance(table, found, settings) if found and settings else None
-        self.leave_out(table, True, f"it cannot be built: {said(kept.error)}", "repair the plugin")
+        reason = (
+            said(kept.error, Redactor(settings)) if settings else f"{type(kept.error).__name__} in its Settings"
+        )
+        self.leave_out(table, True, f"it cannot be built: {reason}", "repair the plugin")
         return None
 
     def found(self, table: SourceTable, plugin: str) -> type[Source] | None:
@@ -199,8 +203,8 @@ class Loader:
         self.absent.append(Absent(table.name, str(table.values.get("plugin")), broken, reason, fix))
 
 
-def said(error: Exception | None) -> str:
-    return clean(f"{type(error).__name__}: {error}")
+def said(error: Exception | None, redact: Callable[[str], str] = str) -> str:
+    return clean(redact(f"{type(error).__name__}: {error}"))
 
 
 def unset(problem: Problem, table: SourceTable) -> bool:

@@ -24,7 +24,7 @@ def clock_time(time: str, days_ago: int = 1) -> int:
 
 
 def onset(service: str, metric: str, start_ms: int, end_ms: int) -> int:
-    """The first time after `start_ms` at which the metric leaves what it did in the three hours before, for good."""
+    """The first time after `start_ms` at which the metric leaves the range of the three hours before."""
     before = ESTATE.values(service, metric, every(STEP_MS, start_ms - 3 * HOUR_MS, start_ms))
     times = every(STEP_MS, start_ms, end_ms)
     beyond = ESTATE.values(service, metric, times) > before.max() + before.std()

@@ -522,8 +522,8 @@ async def test_a_large_answer_that_is_damaged_is_refused(found: bytes, instead: 
         await source(Recorder(body.replace(found, instead, 1))).fetch_series(asked(step_ms=1000))
 
 
-async def test_reading_five_megabytes_leaves_the_event_loop_free() -> None:
-    prometheus = source(Recorder(large_matrix()))
+async def worst_stall(prometheus: Prometheus) -> float:
+    """The longest that another task had to wait while one answer was fetched, in seconds."""
     gaps: list[float] = []
 
     async def tick() -> None:
@@ -536,10 +536,15 @@ async def test_reading_five_megabytes_leaves_the_event_loop_free() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tick)
-        reply = await prometheus.fetch_series(asked(step_ms=1000))
+        await prometheus.fetch_series(asked(step_ms=1000))
         tasks.cancel_scope.cancel()
-    assert len(reply.items) == 100
-    assert max(gaps) < 0.25  # 50 ms is the aim; a busy machine takes its share
+    return max(gaps)
+
+
+async def test_reading_fifteen_megabytes_leaves_the_event_loop_free() -> None:
+    prometheus = source(Recorder(large_matrix(points=4320)))
+    await prometheus.http.opened()  # imports the transport, which is not what is measured
+    assert min([await worst_stall(prometheus) for _ in range(3)]) < 0.05
 
 
 # Services, native queries, checks

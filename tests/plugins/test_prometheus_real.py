@@ -75,9 +75,9 @@ async def test_numbers_are_those_of_promql_itself(
 
     form = {"start": window.start_ms / 1000, "end": window.end_ms / 1000, "step": step_ms / 1000}
     query = METRICS[metric].replace("$service", ".+")
-    direct = httpx.post(
-        f"{prometheus.url}/api/v1/query_range", data={"query": query, **form}, trust_env=False
-    ).json()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.post(f"{prometheus.url}/api/v1/query_range", data={"query": query, **form})
+    direct = response.json()
     expected = {one["metric"]["service"]: one["values"] for one in direct["data"]["result"]}
 
     assert {series.service for series in reply.items} == set(expected) == set(prometheus.services)

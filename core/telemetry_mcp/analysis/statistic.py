@@ -28,7 +28,9 @@ class Statistics:
     count: int
     missing: int
     min: float | None = None
+    min_ms: int | None = None
     max: float | None = None
+    max_ms: int | None = None
     mean: float | None = None
     p50: float | None = None
     p95: float | None = None
@@ -56,7 +58,9 @@ def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
         count=numbers.size,
         missing=samples.missing,
         min=float(numbers.min()),
+        min_ms=int(samples.timestamps_ms[numbers.argmin()]),
         max=float(numbers.max()),
+        max_ms=int(samples.timestamps_ms[numbers.argmax()]),
         mean=float(numbers.mean()),
         p50=p50,
         p95=p95,

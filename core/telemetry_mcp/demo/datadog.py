@@ -4,9 +4,7 @@ Keys go in DD-API-KEY and DD-APPLICATION-KEY. Its agents report a few seconds be
 longer the window, the longer the interval it rolls up to.
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -19,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from telemetry_mcp.demo import noise
+from telemetry_mcp.demo.dogql import MetricQuery, QueryError, parse
 from telemetry_mcp.demo.estate import Estate
 from telemetry_mcp.demo.fault import Fault, Faults
 from telemetry_mcp.demo.topology import ENVIRONMENT, Member
@@ -29,18 +28,29 @@ APP_KEY = "demo-datadog-app-key"
 LIMITED = Fault(
     "rate_limit",
     headers={
-        **{"x-ratelimit-limit": "300", "x-ratelimit-period": "60", "x-ratelimit-remaining": "0"},
-        **{"x-ratelimit-reset": "7", "x-ratelimit-name": "batch_query"},
+        "x-ratelimit-limit": "300",
+        "x-ratelimit-period": "60",
+        "x-ratelimit-remaining": "0",
+        "x-ratelimit-reset": "7",
+        "x-ratelimit-name": "batch_query",
     },
 )
 
 _PERCENT = {
-    **{"family": "percentage", "scale_factor": 1.0, "name": "percent"},
-    **{"short_name": "%", "plural": "percent", "id": 17},
+    "family": "percentage",
+    "scale_factor": 1.0,
+    "name": "percent",
+    "short_name": "%",
+    "plural": "percent",
+    "id": 17,
 }
 _SECOND = {
-    **{"family": "time", "scale_factor": 1.0, "name": "second"},
-    **{"short_name": "s", "plural": "seconds", "id": 11},
+    "family": "time",
+    "scale_factor": 1.0,
+    "name": "second",
+    "short_name": "s",
+    "plural": "seconds",
+    "id": 11,
 }
 # What a metric is in the estate, its factor and its unit.
 _METRICS: dict[str, tuple[str, float, dict[str, object]]] = {
@@ -59,11 +69,6 @@ _REDUCE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "min": lambda rows: rows.min(axis=0),
     "max": lambda rows: rows.max(axis=0),
 }
-_QUERY = re.compile(
-    r"\s*(?:(?P<aggregator>avg|sum|min|max):)?(?P<metric>[a-zA-Z][\w.]*)\{(?P<scope>[^{}]*)\}"
-    r"(?:\s*by\s*\{(?P<by>[\w.,\s-]*)\})?(?:\.rollup\(\s*(?:\w+\s*,\s*)?(?P<rollup>\d+)\s*\))?\s*"
-)
-_TAG_IN = re.compile(r"([\w.-]+)\s+IN\s+\(([^()]*)\)")
 
 
 class Refused(Exception):
@@ -72,18 +77,6 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """A metric query taken apart; `scope` holds for each tag the values that are let through."""
-
-    text: str
-    metric: str
-    aggregator: str | None
-    scope: dict[str, set[str]]
-    by: tuple[str, ...]
-    rollup: int | None
 
 
 def app(estate: Estate, clock: Callable[[], int], faults: Faults) -> Starlette:
@@ -108,8 +101,11 @@ def _guarded(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
         nonlocal left
         left = left - 1 if left else 299
         headers = {
-            **{"x-ratelimit-limit": "300", "x-ratelimit-period": "60", "x-ratelimit-remaining": str(left)},
-            **{"x-ratelimit-reset": "42", "x-ratelimit-name": "batch_query"},
+            "x-ratelimit-limit": "300",
+            "x-ratelimit-period": "60",
+            "x-ratelimit-remaining": str(left),
+            "x-ratelimit-reset": "42",
+            "x-ratelimit-name": "batch_query",
         }
         if "dd-api-key" not in request.headers:
             return answer({"errors": ["Unauthorized"]}, 401, headers)
@@ -120,6 +116,10 @@ def _guarded(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
             return answer(handler(request), headers=headers)
         except Refused as refused:
             return answer({"status": "error", "error": str(refused)}, refused.status, headers)
+        except QueryError as error:
+            return answer(
+                {"status": "error", "error": f"Error parsing query: unable to parse {error}"}, 400, headers
+            )
 
     return endpoint
 
@@ -142,15 +142,23 @@ class _Datadog:
         start, end = _seconds(request, "from"), _seconds(request, "to")
         if start >= end:
             raise Refused(400, "Invalid query input:\n'from' must be before 'to'")
-        asking = _taken_apart(request.query_params.get("query", ""))
+        asking = parse(request.query_params.get("query", ""))
         series = self._series(asking, start, end) if asking.metric in _METRICS else []
         return {
-            **{"status": "ok", "resp_version": 1, "series": series, "to_date": end * 1000},
-            **{"query": asking.text, "message": "", "res_type": "time_series", "times": []},
-            **{"from_date": start * 1000, "group_by": list(asking.by), "values": []},
+            "status": "ok",
+            "resp_version": 1,
+            "series": series,
+            "to_date": end * 1000,
+            "query": asking.text,
+            "message": "",
+            "res_type": "time_series",
+            "times": [],
+            "from_date": start * 1000,
+            "group_by": list(asking.by),
+            "values": [],
         }
 
-    def _series(self, asking: Asking, start: int, end: int) -> list[dict[str, object]]:
+    def _series(self, asking: MetricQuery, start: int, end: int) -> list[dict[str, object]]:
         width = asking.rollup or _interval(end - start)
         first = -(-(start - _OFFSET_S) // width) * width + _OFFSET_S
         stamps = np.arange(first, min(end, self._clock() // 1000), width, dtype=np.int64) * 1000
@@ -203,12 +211,19 @@ class _Datadog:
             "id": _uuid(member),
             "type": "entity",
             "attributes": {
-                **{"apiVersion": "v3", "kind": "service", "namespace": "default", "owner": member.team},
-                **{"name": member.name, "displayName": member.name, "tags": _tag_list(member)},
+                "apiVersion": "v3",
+                "kind": "service",
+                "namespace": "default",
+                "owner": member.team,
+                "name": member.name,
+                "displayName": member.name,
+                "tags": _tag_list(member),
             },
             "meta": {
-                **{"createdAt": born, "modifiedAt": born},
-                **{"ingestionSource": "api", "origin": "unknown"},
+                "createdAt": born,
+                "modifiedAt": born,
+                "ingestionSource": "api",
+                "origin": "unknown",
             },
         }
 
@@ -226,53 +241,46 @@ def _definition(member: Member) -> dict[str, object]:
         "attributes": {
             "meta": {"ingestion-source": "api", "origin": "unknown", "warnings": []},
             "schema": {
-                **{"schema-version": "v2.2", "dd-service": member.name, "team": member.team},
-                **{"tier": str(member.tier), "languages": [member.language], "tags": _tag_list(member)},
+                "schema-version": "v2.2",
+                "dd-service": member.name,
+                "team": member.team,
+                "tier": str(member.tier),
+                "languages": [member.language],
+                "tags": _tag_list(member),
             },
         },
     }
 
 
 def _one_series(
-    asking: Asking, group: str, stamps: NDArray[np.int64], values: NDArray[np.float64], width: int
+    asking: MetricQuery, group: str, stamps: NDArray[np.int64], values: NDArray[np.float64], width: int
 ) -> dict[str, object]:
     scope = group or "*"
     return {
-        **{"end": int(stamps[-1]) + width * 1000 - 1, "start": int(stamps[0]), "length": len(stamps)},
-        **{"attributes": {}, "metric": asking.metric, "display_name": asking.metric, "interval": width},
-        **{"tag_set": group.split(",") if group else [], "scope": scope, "query_index": 0},
-        **{"aggr": asking.aggregator, "expression": f"{asking.metric}{{{scope}}}"},
+        "end": int(stamps[-1]) + width * 1000 - 1,
+        "start": int(stamps[0]),
+        "length": len(stamps),
+        "attributes": {},
+        "metric": asking.metric,
+        "display_name": asking.metric,
+        "interval": width,
+        "tag_set": group.split(",") if group else [],
+        "scope": scope,
+        "query_index": 0,
+        "aggr": asking.aggregator,
+        "expression": f"{asking.metric}{{{scope}}}",
         "unit": [_METRICS[asking.metric][2], None],
         "pointlist": list(zip(stamps.tolist(), values.tolist(), strict=True)),
     }
 
 
-def _taken_apart(text: str) -> Asking:
-    found = _QUERY.fullmatch(text)
-    if found is None:
-        raise Refused(400, f"Error parsing query: unable to parse {text}: Rule 'scope_expr' didn't match")
-    by = tuple(tag.strip() for tag in (found["by"] or "").split(",") if tag.strip())
-    rollup = int(found["rollup"]) if found["rollup"] else None
-    scope = _scope(found["scope"])
-    return Asking(text, found["metric"], found["aggregator"], scope, by, rollup)
-
-
-def _scope(text: str) -> dict[str, set[str]]:
-    """`*`, `tag:value` and `tag IN (a,b)`, joined by commas or AND."""
-    let = {tag: {value.strip() for value in values.split(",")} for tag, values in _TAG_IN.findall(text)}
-    for part in re.split(r"\s+AND\s+|,", _TAG_IN.sub("*", text)):
-        tag, colon, value = part.strip().partition(":")
-        if colon and tag and value:
-            let.setdefault(tag, set()).add(value)
-        elif part.strip() != "*":
-            raise Refused(400, f"Error parsing query: unable to parse {{{text}}}")
-    return let
-
-
 def _tags(member: Member) -> dict[str, str]:
     return {
-        **{"service": member.name, "team": member.team, "env": ENVIRONMENT},
-        **{"tier": str(member.tier), "language": member.language},
+        "service": member.name,
+        "team": member.team,
+        "env": ENVIRONMENT,
+        "tier": str(member.tier),
+        "language": member.language,
     }
 
 

@@ -94,7 +94,8 @@ class Emulators:
 
     def _run(self, listeners: dict[str, socket.socket], serving: threading.Event) -> None:
         try:
-            asyncio.run(self._serve(listeners, serving))
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve(listeners, serving))
         finally:
             serving.set()
 
@@ -109,21 +110,23 @@ class Emulators:
             servers.append(await loop.create_server(functools.partial(_Wire, config, state, {}), sock=listener))
         serving.set()
         await stop.wait()
+        # Nothing may be half accepted when a server closes: asyncio would leave that connection open.
+        for listener in listeners.values():
+            loop.remove_reader(listener)
+        await _hang_up(state)
         for server in servers:
             server.close()
-        await _hang_up(state)
 
 
 async def _hang_up(state: ServerState) -> None:
     """Drops every connection and ends every request, also those which hang."""
-    # What is left beside requests are connections about to be made: they cannot be dropped before they are.
-    await asyncio.gather(*(asyncio.all_tasks() - state.tasks - {asyncio.current_task()}))
-    tasks = list(state.tasks)
-    for connection in list(state.connections):
-        connection.transport.abort()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    # In turns, because a connection that was just accepted becomes one, and a request, while others are dropped.
+    while state.connections or len(asyncio.all_tasks()) > 1:
+        for connection in list(state.connections):
+            connection.transport.abort()
+        for task in list(state.tasks):
+            task.cancel()
+        await asyncio.sleep(0)
 
 
 class _Wire(H11Protocol):

@@ -39,7 +39,7 @@ Document = dict[str, Any]
 
 
 def app(estate: Estate, clock: Callable[[], int], faults: Faults) -> Starlette:
-    """The GraphQL endpoint, at /graphql, and at / for whoever takes the address as it is; `clock` gives epoch ms."""
+    """The GraphQL endpoint, at /graphql, and at / for who takes the address as it is; `clock` gives epoch ms."""
     vendor = _NerdGraph(estate, clock)
     return emulator([Route(path, vendor.post, methods=["POST"]) for path in ("/graphql", "/")], faults)
 
@@ -109,15 +109,24 @@ class _NerdGraph:
         series_total: Any = [] if query.bucket_s else {}
         total = series_total if query.facet else None
         window = {
-            **{"begin": query.since_ms, "end": query.until_ms, "compareWith": None},
-            **{"since": str(query.since_ms), "until": str(query.until_ms)},
+            "begin": query.since_ms,
+            "end": query.until_ms,
+            "compareWith": None,
+            "since": str(query.since_ms),
+            "until": str(query.until_ms),
         }
         return {
-            **{"results": rows, "totalResult": total, "otherResult": total, "nrql": text},
-            **{"currentResults": None, "previousResults": None},
+            "results": rows,
+            "totalResult": total,
+            "otherResult": total,
+            "nrql": text,
+            "currentResults": None,
+            "previousResults": None,
             "metadata": {
-                **{"eventTypes": ["Transaction"], "facets": ["appName"] if query.facet else None},
-                **{"messages": [], "timeWindow": window},
+                "eventTypes": ["Transaction"],
+                "facets": ["appName"] if query.facet else None,
+                "messages": [],
+                "timeWindow": window,
             },
         }
 
@@ -145,12 +154,20 @@ class _NerdGraph:
     def _entity(self, member: Member) -> Document:
         errors = float(self._estate.values(member.name, "error_rate", np.array([self._clock()]))[0])
         tags = {
-            **{"team": member.team, "environment": ENVIRONMENT, "tier": str(member.tier)},
-            **{"language": member.language, "accountId": str(ACCOUNT_ID)},
+            "team": member.team,
+            "environment": ENVIRONMENT,
+            "tier": str(member.tier),
+            "language": member.language,
+            "accountId": str(ACCOUNT_ID),
         }
         return {
-            **{"guid": _guid(member), "name": member.name, "accountId": ACCOUNT_ID, "domain": "APM"},
-            **{"type": "APPLICATION", "entityType": "APM_APPLICATION_ENTITY", "reporting": True},
+            "guid": _guid(member),
+            "name": member.name,
+            "accountId": ACCOUNT_ID,
+            "domain": "APM",
+            "type": "APPLICATION",
+            "entityType": "APM_APPLICATION_ENTITY",
+            "reporting": True,
             "alertSeverity": "CRITICAL" if errors > 5 else "WARNING" if errors > 1 else "NOT_ALERTING",
             "permalink": f"https://one.newrelic.com/redirect/entity/{_guid(member)}",
             "language": member.language,
@@ -173,15 +190,21 @@ class _NerdGraph:
             "description": [incident.title],
             "priority": _PRIORITY[incident.priority],
             "state": "CLOSED" if status == "resolved" else "ACTIVATED",
-            **{"createdAt": incident.created_ms, "activatedAt": incident.created_ms},
+            "createdAt": incident.created_ms,
+            "activatedAt": incident.created_ms,
             "acknowledgedAt": None if status == "triggered" else incident.acknowledged_ms,
             "closedAt": incident.resolved_ms if status == "resolved" else None,
             "updatedAt": incident.created_ms,
             "entityGuids": [_guid(self._estate.members[incident.service])],
             "entityNames": [incident.service],
-            **{"conditionName": [incident.title], "policyName": ["Golden signals"]},
-            **{"incidentIds": [f"{noise.salt('violation', incident.id)}"], "totalIncidents": 1},
-            **{"isIdle": False, "mutingState": "NOT_MUTED", "sources": ["newrelic"], "origins": ["violation"]},
+            "conditionName": [incident.title],
+            "policyName": ["Golden signals"],
+            "incidentIds": [f"{noise.salt('violation', incident.id)}"],
+            "totalIncidents": 1,
+            "isIdle": False,
+            "mutingState": "NOT_MUTED",
+            "sources": ["newrelic"],
+            "origins": ["violation"],
         }
 
 
@@ -238,7 +261,9 @@ def _with_gaps(values: list[Any], known: NDArray[np.bool_], gap: object) -> list
 
 def _error(message: str, error_class: str, *, path: list[str] | None = None, **extensions: str) -> Document:
     return {
-        **{"message": message, "path": path or [], "locations": [{"line": 1, "column": 2}]},
+        "message": message,
+        "path": path or [],
+        "locations": [{"line": 1, "column": 2}],
         "extensions": {"errorClass": error_class, **extensions},
     }
 

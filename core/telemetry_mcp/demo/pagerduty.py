@@ -30,7 +30,6 @@ _SITE = "https://demo.pagerduty.com"
 _API = "https://api.pagerduty.com"
 _MONTH_MS = 30 * DAY_MS
 _COLORS = {"P1": "a8171c", "P2": "eb6016", "P3": "f9b406"}
-_FOLDERS = {"service": "service-directory", "incident": "incidents", "user": "users", "team": "teams"}
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Document = dict[str, Any]
@@ -108,10 +107,14 @@ class _PagerDuty:
         document = self._document(incident)
         alert = {
             **_reference("alert", f"alert-{incident.id}", incident.title),
-            **{"type": "alert", "created_at": document["created_at"], "alert_key": incident.id},
+            "type": "alert",
+            "created_at": document["created_at"],
+            "alert_key": incident.id,
             "status": "resolved" if document["status"] == "resolved" else "triggered",
-            **{"severity": "critical" if incident.urgency == "high" else "warning", "suppressed": False},
-            **{"service": document["service"], "incident": _incident_reference(incident)},
+            "severity": "critical" if incident.urgency == "high" else "warning",
+            "suppressed": False,
+            "service": document["service"],
+            "incident": _incident_reference(incident),
             "body": {"type": "alert_body", "details": {"fault": incident.fault_id, "check": incident.title}},
         }
         return _page(request, "alerts", [alert])
@@ -127,9 +130,13 @@ class _PagerDuty:
         entries = [
             {
                 **_reference("log_entry", f"{step}-{incident.id}", summary),
-                **{"type": f"{step}_log_entry", "created_at": _iso(time_ms), "channel": {"type": "api"}},
+                "type": f"{step}_log_entry",
+                "created_at": _iso(time_ms),
+                "channel": {"type": "api"},
                 "agent": agent or self._assignee(incident),
-                **{"service": service, "incident": _incident_reference(incident), "teams": []},
+                "service": service,
+                "incident": _incident_reference(incident),
+                "teams": [],
             }
             for step, time_ms, summary, agent in reversed(steps)
             if time_ms is not None and time_ms <= self._clock()
@@ -146,9 +153,12 @@ class _PagerDuty:
         policies = request.query_params.getlist("escalation_policy_ids[]")
         entries = [
             {
-                **{"escalation_policy": _policy(team), "escalation_level": 1, "user": _user(team)},
+                "escalation_policy": _policy(team),
+                "escalation_level": 1,
+                "user": _user(team),
                 "schedule": _reference("schedule", team, f"{team} weekly"),
-                **{"start": _iso(start_ms), "end": _iso(start_ms + 7 * DAY_MS)},
+                "start": _iso(start_ms),
+                "end": _iso(start_ms + 7 * DAY_MS),
             }
             for team in PEOPLE
             if not policies or _policy(team)["id"] in policies
@@ -192,9 +202,15 @@ class _PagerDuty:
         alerts = {"all": 1, "triggered": int(status != "resolved"), "resolved": int(status == "resolved")}
         return {
             **_incident_reference(incident),
-            **{"type": "incident", "incident_number": incident.number, "incident_key": incident.id},
-            **{"title": incident.title, "description": incident.title, "status": status},
-            **{"created_at": created, "updated_at": changed, "last_status_change_at": changed},
+            "type": "incident",
+            "incident_number": incident.number,
+            "incident_key": incident.id,
+            "title": incident.title,
+            "description": incident.title,
+            "status": status,
+            "created_at": created,
+            "updated_at": changed,
+            "last_status_change_at": changed,
             "resolved_at": changed if status == "resolved" else None,
             "service": _service_reference(member),
             "assignments": [] if status == "resolved" else [{"at": created, "assignee": assignee}],
@@ -206,11 +222,16 @@ class _PagerDuty:
                 **_reference("log_entry", first, "Triggered through the API."),
                 "type": "trigger_log_entry_reference",
             },
-            **{"alert_counts": alerts, "is_mergeable": status != "resolved"},
-            **{"escalation_policy": _policy(member.team), "teams": [_reference("team", member.team, member.team)]},
-            **{"pending_actions": [], "basic_alert_grouping": None, "alert_grouping": None},
+            "alert_counts": alerts,
+            "is_mergeable": status != "resolved",
+            "escalation_policy": _policy(member.team),
+            "teams": [_reference("team", member.team, member.team)],
+            "pending_actions": [],
+            "basic_alert_grouping": None,
+            "alert_grouping": None,
             "last_status_change_by": assignee if status == "acknowledged" else _service_reference(member),
-            **{"priority": _priority(incident.priority), "urgency": incident.urgency},
+            "priority": _priority(incident.priority),
+            "urgency": incident.urgency,
         }
 
     def _assignee(self, incident: Incident) -> Document:
@@ -224,13 +245,20 @@ class _PagerDuty:
         status = "critical" if "triggered" in states else "warning" if "acknowledged" in states else "active"
         return {
             **_service_reference(member),
-            **{"type": "service", "name": member.name, "status": status},
+            "type": "service",
+            "name": member.name,
+            "status": status,
             "description": f"{member.language} {member.kind}, tier {member.tier}",
             "created_at": _iso(self._estate.start_ms),
-            **{"teams": [_reference("team", member.team, member.team)], "escalation_policy": _policy(member.team)},
+            "teams": [_reference("team", member.team, member.team)],
+            "escalation_policy": _policy(member.team),
             "last_incident_timestamp": _iso(mine[-1].created_ms) if mine else None,
-            **{"alert_creation": "create_alerts_and_incidents", "integrations": [], "addons": []},
-            **{"acknowledgement_timeout": None, "auto_resolve_timeout": None, "support_hours": None},
+            "alert_creation": "create_alerts_and_incidents",
+            "integrations": [],
+            "addons": [],
+            "acknowledgement_timeout": None,
+            "auto_resolve_timeout": None,
+            "support_hours": None,
             "incident_urgency_rule": {"type": "constant", "urgency": "high"},
         }
 
@@ -238,12 +266,16 @@ class _PagerDuty:
         member = self._estate.members[change.service]
         details = {"author": change.author, "kind": change.kind, "service": change.service}
         return {
-            **{"id": _id("01", change.id, 24), "type": "change_event", "summary": change.title},
-            **{"timestamp": _iso(change.time_ms), "source": "deploy-pipeline"},
+            "id": _id("01", change.id, 24),
+            "type": "change_event",
+            "summary": change.title,
+            "timestamp": _iso(change.time_ms),
+            "source": "deploy-pipeline",
             "services": [_service_reference(member)],
             "integration": _reference("inbound_integration", change.service, "Deploy pipeline"),
             "routing_key": _id("R", f"routing-{change.service}", 31),
-            **{"links": [], "images": []},
+            "links": [],
+            "images": [],
             "custom_details": {**details, "version": change.version} if change.version else details,
         }
 
@@ -256,21 +288,24 @@ def _page(request: Request, name: str, entries: list[Document]) -> Document:
         raise Refused(400, 2001, "Invalid Input Provided", "Offset plus limit is more than 10000")
     total = len(entries) if request.query_params.get("total") == "true" else None
     return {
-        **{name: entries[offset : offset + limit], "limit": limit, "offset": offset},
-        **{"total": total, "more": offset + limit < len(entries)},
+        name: entries[offset : offset + limit],
+        "limit": limit,
+        "offset": offset,
+        "total": total,
+        "more": offset + limit < len(entries),
     }
 
 
 def _reference(kind: str, key: str, summary: str) -> Document:
-    number = _id(
-        "Q" if kind == "incident" else "P",
-        key if kind == "incident" else f"{kind}-{key}",
-        14 if kind == "incident" else 7,
-    )
-    folder = _FOLDERS.get(kind, f"{kind}s" if kind[-1] != "y" else f"{kind[:-1]}ies")
+    number = _id("Q", key, 14) if kind == "incident" else _id("P", f"{kind}-{key}", 7)
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    folder = "service-directory" if kind == "service" else plural
     return {
-        **{"id": number, "type": f"{kind}_reference", "summary": summary},
-        **{"self": f"{_API}/{kind}s/{number}", "html_url": f"{_SITE}/{folder}/{number}"},
+        "id": number,
+        "type": f"{kind}_reference",
+        "summary": summary,
+        "self": f"{_API}/{plural}/{number}",
+        "html_url": f"{_SITE}/{folder}/{number}",
     }
 
 
@@ -290,14 +325,22 @@ def _user(team: str) -> Document:
     person = PEOPLE[team]
     return {
         **_reference("user", person.email, person.name),
-        **{"type": "user", "name": person.name, "email": person.email, "time_zone": "Etc/UTC", "role": "user"},
+        "type": "user",
+        "name": person.name,
+        "email": person.email,
+        "time_zone": "Etc/UTC",
+        "role": "user",
     }
 
 
 def _priority(name: str) -> Document:
     return {
         **_reference("priority", name, name),
-        **{"type": "priority", "name": name, "html_url": None, "color": _COLORS[name], "description": ""},
+        "type": "priority",
+        "name": name,
+        "html_url": None,
+        "color": _COLORS[name],
+        "description": "",
     }
 
 

@@ -157,8 +157,12 @@ class _Server:
 
     def buildinfo(self, form: Form, request: Request) -> object:
         return {
-            **{"version": "2.53.0", "revision": "emulator", "branch": "HEAD"},
-            **{"buildUser": "telemetry-mcp", "buildDate": "20260101-00:00:00", "goVersion": "go1.22.4"},
+            "version": "2.53.0",
+            "revision": "emulator",
+            "branch": "HEAD",
+            "buildUser": "telemetry-mcp",
+            "buildDate": "20260101-00:00:00",
+            "goVersion": "go1.22.4",
         }
 
     def _matching(self, form: Form) -> Iterator[Labels]:
@@ -177,8 +181,12 @@ class _Server:
             for member in self._estate.members.values():
                 for instance in member.instances:
                     labels = {
-                        **{"__name__": name, "environment": ENVIRONMENT, "instance": instance},
-                        **{"job": "estate", "service": member.name, "team": member.team},
+                        "__name__": name,
+                        "environment": ENVIRONMENT,
+                        "instance": instance,
+                        "job": "estate",
+                        "service": member.name,
+                        "team": member.team,
                     }
                     if metric != "latency_p":
                         yield labels, member, metric

@@ -11,7 +11,7 @@ from telemetry_mcp.merge import Merged, Part, merge
 from telemetry_mcp.model import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, period, positive, step_of
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, iso, rounded, span
 
 ALL = "*"
 MOST = 20
@@ -25,9 +25,9 @@ class Anomaly(Shape):
     start: str
     end: str
     peak: str
-    value: float | None
-    expected: float | None
-    deviation: float | None
+    value: Number | None
+    expected: Number | None
+    deviation: Number | None
     direction: Literal["up", "down"]
     severity: Literal["low", "medium", "high"]
     ongoing: bool
@@ -38,8 +38,8 @@ class Baseline(Shape):
     """How ordinary values were told from unusual ones, and what could not be judged."""
 
     method: str
-    sensitivity: float
-    threshold: float
+    sensitivity: Number
+    threshold: Number
     series_judged: int
     low_confidence: list[ExternalText]
     not_judged: list[ExternalText]

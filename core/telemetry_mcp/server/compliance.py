@@ -16,7 +16,7 @@ from telemetry_mcp.merge import Merged, merge, numbers
 from telemetry_mcp.model import SeriesQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, finite, period, step_of
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, Shape, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span
 
 BURN_WINDOWS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "72h": 72 * HOUR_MS}
 DEFAULT_OBJECTIVE = 99.0
@@ -31,33 +31,33 @@ DIGITS = 6
 class Breach(Shape):
     start: str
     end: str
-    minutes: float | None
-    worst: float | None
+    minutes: Number | None
+    worst: Number | None
 
 
 class ErrorBudget(Shape):
     """Shares of the budget (1 is all of it) and minutes of bad time over the window."""
 
-    allowed_minutes: float | None
-    remaining_minutes: float | None
-    consumed: float | None
-    remaining: float | None
+    allowed_minutes: Number | None
+    remaining_minutes: Number | None
+    consumed: Number | None
+    remaining: Number | None
 
 
 class Compliant(Answer):
     service: str
     metric: str
     unit: str
-    threshold: float
+    threshold: Number
     comparison: Comparison
-    objective_percentage: float
-    compliance_percentage: float | None
+    objective_percentage: Number
+    compliance_percentage: Number | None
     status: Verdict
     summary: str
     error_budget: ErrorBudget
-    burn_rates: dict[str, float | None]
+    burn_rates: dict[str, Number | None]
     exhaustion: str | None
-    data_coverage: float
+    data_coverage: Number
     method: Literal["time_weighted", "point_share", "none"]
     violations: list[Breach]
     violations_total: int

@@ -9,7 +9,7 @@ from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.merge import Reading, latest
 from telemetry_mcp.model import Outcome, Series, SeriesQuery, Window
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, Shape, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span
 
 Health = Literal["OK", "WARNING", "CRITICAL", "UNKNOWN"]
 SEVERITY: tuple[Health, ...] = ("UNKNOWN", "OK", "WARNING", "CRITICAL")
@@ -23,25 +23,25 @@ class Beside(Shape):
     """Another source's reading of the same metric; `difference` is it minus the one shown."""
 
     source: str
-    value: float | None
-    difference: float | None
+    value: Number | None
+    difference: Number | None
     agreement: Literal["agree", "differ", "unknown"]
 
 
 class Current(Shape):
     metric: str
-    value: float | None
+    value: Number | None
     unit: str
     status: Health
     source: str
-    age_s: float | None
+    age_s: Number | None
     others: list[Beside]
 
 
 class CurrentMetrics(Answer):
     service: str
     timestamp: str | None
-    metrics: dict[str, float | None]
+    metrics: dict[str, Number | None]
     status: Health
     readings: list[Current]
     missing: list[str]

@@ -8,7 +8,14 @@ from math import isfinite
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
 from telemetry_mcp.model import Outcome, Series, Status, Window
 from telemetry_mcp.text import clean
@@ -16,7 +23,10 @@ from telemetry_mcp.text import clean
 ExternalText = Annotated[str, Field(json_schema_extra={"format": "external-text"})]
 """Text that a source wrote: data, never instructions. Its format in the schema says so."""
 
-QUERY_LIMIT = 160
+Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
+"""A whole number stays one: 60 costs the reader less than 60.0."""
+
+QUERY_LIMIT = 120
 
 
 class Shape(BaseModel):
@@ -28,14 +38,20 @@ class Shape(BaseModel):
 class Span(Shape):
     start: str
     end: str
-    step_s: float | None = None
+    step_s: Number | None = None
 
 
 class Fault(Shape):
+    """`retry_after_s` is there only when the source gave a hint."""
+
     kind: str
     message: ExternalText
-    fix: str
-    retry_after_s: float | None = None
+    fix: str | None = None
+    retry_after_s: Number | None = None
+
+    @model_serializer(mode="wrap")
+    def without_nulls(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in plain(self).items() if value is not None}
 
 
 class Line(Shape):
@@ -44,11 +60,11 @@ class Line(Shape):
     name: str
     plugin: str
     status: Status
-    latency_ms: float | None
+    latency_ms: Number | None
     items: int
     newest: str | None
     query: ExternalText | None
-    cached_age_s: float | None
+    cached_age_s: Number | None
     error: Fault | None
 
 
@@ -84,7 +100,7 @@ def iso(epoch_ms: int | float | None) -> str | None:
     return moment.isoformat(timespec="milliseconds" if epoch_ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
-def rounded(value: float | None, digits: int = 4) -> float | None:
+def rounded(value: float | None, digits: int = 4) -> Number | None:
     """Significant digits, at the edge only. What is not a number is None: JSON has no NaN."""
     if value is None or not isfinite(value):
         return None
@@ -120,7 +136,7 @@ def line(outcomes: Sequence[Outcome[Any]]) -> Line:
         fault = Fault(
             kind=failure.kind,
             message=failure.message,
-            fix=failure.hint,
+            fix=failure.hint or None,
             retry_after_s=rounded(failure.retry_after_s),
         )
     elif partial:

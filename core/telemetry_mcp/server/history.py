@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
-from telemetry_mcp.analysis.downsample import keep_extremes
+from telemetry_mcp.analysis.downsample import min_max
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Floats, Ints, Merged, Part, merge, numbers
+from telemetry_mcp.merge import Floats, Merged, Part, merge, numbers
 from telemetry_mcp.model import Outcome, Series, SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, Span, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope, iso, rounded, span
 
 
 class Points(Shape):
-    """A time series in columns: `values[k]` is at start + index[k] x step_s, or start + k x step_s without
-    an index. null is "no data"."""
+    """A time series in columns: `values[k]` is at start + k x step_s; null is "no data". By min-max it holds two
+    values a bucket, its smallest and largest in the order of time."""
 
     start: str | None
-    step_s: float
-    index: list[int] | None
-    values: list[float | None]
+    step_s: Number
+    values: list[Number | None]
     method: Literal["all", "min-max"]
     source_points: int
     returned_points: int
@@ -33,36 +30,37 @@ class Points(Shape):
 class Statistics(Shape):
     count: int
     missing: int
-    min: float | None
-    max: float | None
-    mean: float | None
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    last: float | None
-    trend_per_hour: float | None
+    min: Number | None
+    min_at: str | None
+    max: Number | None
+    max_at: str | None
+    mean: Number | None
+    p50: Number | None
+    p95: Number | None
+    p99: Number | None
+    last: Number | None
+    trend_per_hour: Number | None
     trend: Literal["rising", "falling", "flat"] | None
 
 
 class Provenance(Shape):
-    """One source's share. `difference` is its values minus the owner's, as a median over shared buckets."""
+    """One source's share, the owner's first. `difference` is its values minus the owner's: the median over the
+    buckets that both have."""
 
     source: str
-    owner: bool
     unit: str
     samples: int
-    step_s: float | None
-    mean: float | None
-    difference: float | None
+    step_s: Number | None
+    mean: Number | None
+    difference: Number | None
     agreement: Literal["agree", "differ", "unknown"] | None
-    query: ExternalText
 
 
 class Comparison(Shape):
     window: Span
-    mean: float | None
-    p95: float | None
-    mean_change: float | None
+    mean: Number | None
+    p95: Number | None
+    mean_change: Number | None
 
 
 class History(Answer):
@@ -106,7 +104,7 @@ async def answer(
         unit=call.engine.config.catalog[metric].unit,
         statistics=statistics(merged),
         series=points_of(merged, points, step_ms),
-        per_source=[provenance(part, merged) for part in merged.parts] if merged else [],
+        per_source=[provenance(part) for part in merged.parts] if merged else [],
         comparison=comparison,
         window=span(window, merged.step_ms if merged else step_ms),
         **envelope(*answers, more=(*call.warnings, *(merged.warnings if merged else ()))),
@@ -139,7 +137,9 @@ def statistics(merged: Merged | None) -> Statistics:
         count=found.count,
         missing=found.missing,
         min=rounded(found.min),
+        min_at=iso(found.min_ms),
         max=rounded(found.max),
+        max_at=iso(found.max_ms),
         mean=rounded(found.mean),
         p50=rounded(found.p50),
         p95=rounded(found.p95),
@@ -152,38 +152,33 @@ def statistics(merged: Merged | None) -> Statistics:
 
 def points_of(merged: Merged | None, max_points: int, step_ms: int) -> Points:
     times, values = numbers(merged)
-    return points_in_columns(times, values, max_points, merged.step_ms if merged else step_ms)
+    step = merged.step_ms if merged else step_ms
+    return columns(int(times[0]) if len(times) else None, step, values, max_points)
 
 
-def points_in_columns(times: Ints, values: Floats, max_points: int, step_ms: int) -> Points:
-    """At most `max_points` of a series; spikes survive the thinning, each at its own time."""
-    thinned = len(values) > max_points
-    kept = keep_extremes(times, values, max_points) if thinned else np.arange(len(values))
-    places = np.round((times - times[0]) / step_ms).astype(int) if len(times) else kept
-    even = not thinned and bool((places == np.arange(len(places))).all())
+def columns(start_ms: int | None, step_ms: int, values: Floats, max_points: int) -> Points:
+    """An evenly spaced series with at most `max_points`; spikes survive the thinning."""
+    thinned = min_max(values, max_points)
     return Points(
-        start=iso(int(times[0])) if len(times) else None,
-        step_s=step_ms / 1000,
-        index=None if even else [int(place) for place in places[kept]],
-        values=[rounded(float(value)) for value in values[kept]],
-        method="min-max" if thinned else "all",
+        start=iso(start_ms),
+        step_s=rounded(thinned.every * step_ms / 1000, 9) or 0,
+        values=[rounded(float(value)) for value in thinned.values],
+        method="all" if thinned.every == 1 else "min-max",
         source_points=len(values),
-        returned_points=len(kept),
+        returned_points=len(thinned.values),
     )
 
 
-def provenance(part: Part, merged: Merged) -> Provenance:
+def provenance(part: Part) -> Provenance:
     difference = part.difference
     return Provenance(
         source=part.source,
-        owner=part is merged.parts[0],
         unit=part.unit,
         samples=part.samples,
         step_s=rounded(part.step_ms / 1000) if part.step_ms else None,
         mean=rounded(float(part.values.mean())) if part.samples else None,
         difference=rounded(difference.median) if difference else None,
         agreement=difference.agreement if difference else None,
-        query=part.query,
     )
 
 

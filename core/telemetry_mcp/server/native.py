@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from telemetry_mcp.catalog import Metric, suggest
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import part_of
-from telemetry_mcp.model import NativeQuery, Series
+from telemetry_mcp.merge import bucketed, coarser, part_of
+from telemetry_mcp.model import NativeQuery, Series, Window
 from telemetry_mcp.server.argument import aligned, period, step_of
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, rounded, span
-from telemetry_mcp.server.history import Points, points_in_columns
+from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
+from telemetry_mcp.server.history import Points, columns
 from telemetry_mcp.text import clean
 
 MOST_SERIES = 20
@@ -19,7 +19,7 @@ MOST_LABELS = 12
 class NativeSeries(Shape):
     labels: dict[str, ExternalText]
     unit: str
-    last: float | None
+    last: Number | None
     points: Points
 
 
@@ -48,7 +48,7 @@ async def answer(
     return Native(
         source=source,
         language=language,
-        series=[columns(series, points, step_ms) for series in found[:MOST_SERIES]],
+        series=[native_series(series, window, step_ms, points) for series in found[:MOST_SERIES]],
         total=len(found),
         window=span(window, step_ms),
         **envelope(outcomes, more=call.warnings),
@@ -69,8 +69,9 @@ def permitted(call: Call, source: str) -> str:
     return instances[source].source.native_language or "native"
 
 
-def columns(series: Series, points: int, step_ms: int) -> NativeSeries:
+def native_series(series: Series, window: Window, step_ms: int, points: int) -> NativeSeries:
     part = part_of("", [series], Metric())
+    step = coarser(step_ms, part)
     labels = {clean(name, 80): clean(value, 160) for name, value in list(series.labels.items())[:MOST_LABELS]}
     if series.service and "service" not in labels:
         labels["service"] = clean(series.service)
@@ -78,5 +79,5 @@ def columns(series: Series, points: int, step_ms: int) -> NativeSeries:
         labels=labels,
         unit=series.unit,
         last=rounded(float(part.values[-1])) if part.samples else None,
-        points=points_in_columns(part.timestamps_ms, part.values, points, part.step_ms or step_ms),
+        points=columns(window.start_ms // step * step, step, bucketed(part, window, step, "mean"), points),
     )

@@ -10,7 +10,7 @@ from telemetry_mcp.merge import Reading, latest
 from telemetry_mcp.model import Incident, IncidentQuery, Outcome, Series, Service, ServiceQuery, Window
 from telemetry_mcp.server.call import Call, united
 from telemetry_mcp.server.current import Health, newest, value_of, worst
-from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, span
+from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, span
 
 VITAL = ("cpu", "memory", "error_rate")
 OPEN = ("triggered", "acknowledged")
@@ -20,9 +20,9 @@ MOST = 200
 
 class ServiceRow(Shape):
     name: ExternalText
-    cpu: float | None
-    memory: float | None
-    error_rate: float | None
+    cpu: Number | None
+    memory: Number | None
+    error_rate: Number | None
     status: Health
     team: ExternalText | None
     environment: ExternalText | None

@@ -21,7 +21,7 @@ from telemetry_mcp.server.compliance import (
     sentence,
     target_of,
 )
-from telemetry_mcp.server.envelope import Answer, Shape, envelope, rounded, span
+from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, rounded, span
 
 DEFAULT_METRICS = ("availability", "error_rate", "latency_p95")
 DEFAULT_HOURS = 720.0
@@ -38,14 +38,14 @@ class ReportRow(Shape):
     slo: str | None
     service: str
     metric: str
-    threshold: float
-    objective_percentage: float
-    window_hours: float | None
-    compliance_percentage: float | None
-    previous_percentage: float | None
-    trend: float | None
-    budget_remaining: float | None
-    data_coverage: float | None
+    threshold: Number
+    objective_percentage: Number
+    window_hours: Number | None
+    compliance_percentage: Number | None
+    previous_percentage: Number | None
+    trend: Number | None
+    budget_remaining: Number | None
+    data_coverage: Number | None
     status: Verdict
     summary: str
 

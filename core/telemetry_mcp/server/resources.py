@@ -15,7 +15,7 @@ from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import history, report, standing
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, Shape, envelope
+from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope
 
 JSON = "application/json"
 MOST_COMPLETIONS = 100
@@ -25,8 +25,8 @@ class CatalogRow(Shape):
     name: str
     key: str
     unit: str
-    warning: float | None
-    critical: float | None
+    warning: Number | None
+    critical: Number | None
     bad: str
     sources: list[str]
 

@@ -6,13 +6,13 @@ from typing import Literal
 
 from telemetry_mcp.registry import Absent, Instance
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import ExternalText, Shape, rounded
+from telemetry_mcp.server.envelope import ExternalText, Number, Shape, rounded
 
 
 class Breaker(Shape):
     state: Literal["closed", "open", "half_open"]
     failures: int
-    retry_in_s: float | None
+    retry_in_s: Number | None
 
 
 class SourceRow(Shape):
@@ -22,9 +22,9 @@ class SourceRow(Shape):
     capabilities: list[str]
     metrics: list[str] | None
     native: str | None
-    timeout_s: float | None
+    timeout_s: Number | None
     breaker: Breaker | None
-    backing_off_s: float | None
+    backing_off_s: Number | None
     abandoned_threads: int
     reason: ExternalText | None
     fix: ExternalText | None

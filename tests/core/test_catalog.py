@@ -1,0 +1,80 @@
+"""What a normalized metric is, and what a name that nobody knows is answered with."""
+
+import pytest
+from pydantic import ValidationError
+
+from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, suggest
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.unit import known
+
+CATALOG = Catalog(BUILT_IN)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("cpu", "cpu"),
+        ("cpu_percent", "cpu"),
+        ("errors", "error_rate"),
+        ("latency", "latency_p95"),
+        ("uptime", "availability"),
+    ],
+)
+def test_a_metric_is_known_by_its_name_its_key_and_its_aliases(name: str, metric: str) -> None:
+    assert CATALOG.resolve(name) == metric
+
+
+def test_a_name_stands_before_another_metrics_alias() -> None:
+    catalog = Catalog({"load": Metric(aliases=("cpu",)), "cpu": Metric()})
+    assert catalog.resolve("cpu") == "cpu"
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest_and_the_valid_names() -> None:
+    with pytest.raises(
+        QuestionError, match=r"'latency_p59'; did you mean 'latency_p95'\? Valid: availability, cpu"
+    ):
+        CATALOG.resolve("latency_p59")
+
+
+def test_a_key_is_the_name_unless_it_is_given() -> None:
+    assert (CATALOG.key("cpu"), CATALOG.key("error_rate")) == ("cpu_percent", "error_rate")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "status"),
+    [
+        ("cpu", 74.9, "OK"),
+        ("cpu", 75, "WARNING"),
+        ("cpu", 90, "CRITICAL"),
+        ("availability", 99.95, "OK"),
+        ("availability", 99.9, "WARNING"),
+        ("availability", 99, "CRITICAL"),
+        ("availability", 0, "CRITICAL"),
+        ("request_rate", 1e9, "OK"),
+    ],
+)
+def test_a_value_is_judged_on_the_side_where_it_is_bad(metric: str, value: float, status: str) -> None:
+    assert CATALOG[metric].status(value) == status
+
+
+def test_good_is_below_the_limit_or_above_it() -> None:
+    assert (CATALOG["cpu"].comparison, CATALOG["availability"].comparison) == ("<=", ">=")
+
+
+def test_every_built_in_unit_is_known_and_percentiles_are_never_averaged() -> None:
+    assert all(known(metric.unit) for metric in CATALOG.values())
+    assert {metric.aggregate for name, metric in CATALOG.items() if name.startswith("latency_p")} == {"max"}
+
+
+def test_a_unit_is_kept_in_its_short_spelling_and_an_unknown_one_refused() -> None:
+    assert Metric(unit="seconds").unit == "s"
+    with pytest.raises(ValidationError, match="not a unit that is known"):
+        Metric(unit="parsecs")
+
+
+def test_a_long_list_of_names_is_cut_and_counted() -> None:
+    assert (
+        suggest("x", (f"service-{n:02}" for n in range(50)), limit=2)
+        == "; Valid: service-00, service-01 and 48 more"
+    )
+    assert suggest("x", []) == "; none is known"
