@@ -3,7 +3,7 @@ place of, so it is asynchronous and speaks of keys as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from time import monotonic
@@ -52,11 +52,11 @@ class Cache(Protocol):
 class MemoryCache:
     """The cache of one process, bounded by the bytes of what it holds; the least recently used goes first."""
 
-    def __init__(self, max_mb: int = 64) -> None:
+    def __init__(self, max_mb: int = 64, clock: Callable[[], float] = monotonic) -> None:
         self.entries: TLRUCache[str, tuple[Entry, float]] = TLRUCache(
             maxsize=max_mb * 2**20,
             ttu=lambda _key, kept, now: now + kept[1],
-            timer=monotonic,
+            timer=clock,
             getsizeof=lambda kept: size(kept[0].reply.items),
         )
 

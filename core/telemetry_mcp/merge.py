@@ -124,9 +124,9 @@ def part_of(source: str, several: Sequence[Series], metric: Metric) -> Part:
     by = 1.0 if not first.unit or not metric.unit else factor(first.unit, metric.unit)
     timestamps = np.concatenate([np.asarray(s.timestamps_ms, np.int64) for s in several])
     values = np.concatenate([np.asarray(s.values, np.float64) for s in several])
+    steps = np.diff(np.unique(timestamps))  # a sample that is no number still shows the source's step
     numbers = np.isfinite(values)
     timestamps, values = instants(timestamps[numbers], values[numbers], metric.aggregate)
-    steps = np.diff(timestamps)
     return Part(
         source=source,
         query=first.query,
@@ -160,11 +160,12 @@ def aggregated(place: Ints, values: Floats, size: int, aggregate: str) -> tuple[
 
 
 def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats:
-    """The part on the grid of epoch-aligned buckets of `step_ms` that the window covers."""
+    """The part on the grid of epoch-aligned buckets of `step_ms` that the window covers; gaps only where its
+    unit cannot be converted."""
     first = window.start_ms // step_ms
     size = max(1, -(-window.end_ms // step_ms) - first)
     place = part.timestamps_ms // step_ms - first
-    inside = (place >= 0) & (place < size)
+    inside = (place >= 0) & (place < size) & (part.factor is not None)
     values, counts = aggregated(place[inside], part.values[inside], size, aggregate)
     expected = step_ms / part.step_ms if part.step_ms else 1.0
     values[counts < MIN_SAMPLES * expected] = np.nan

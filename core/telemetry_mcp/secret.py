@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel, SecretStr
 
@@ -45,5 +46,6 @@ def found(value: object) -> Iterator[str]:
 
 def spell(secret: str) -> Iterator[str]:
     yield secret
-    yield quote(secret, safe="")
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     yield b64encode(secret.encode()).decode()

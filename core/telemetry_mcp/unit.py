@@ -40,6 +40,7 @@ SPELLINGS: Mapping[str, str] = {
     "milliseconds": "ms",
     "microsecond": "us",
     "microseconds": "us",
+    "\u00b5s": "us",
     "μs": "us",
     "nanosecond": "ns",
     "nanoseconds": "ns",

@@ -31,6 +31,7 @@ from telemetry_mcp import (
 PASSING = re.compile(r"timed? ?out|internal|unavailable|try again|overload", re.IGNORECASE)
 FAMILIES = {"time": "s", "percentage": "percent", "bytes": "bytes"}
 """Unit families whose `scale_factor` leads to one unit of ours."""
+RATES = {"second": "per_s", "minute": "per_min", "hour": "per_h"}
 
 
 def explain(reply: HttpReply) -> str:
@@ -127,8 +128,11 @@ def unit(row: Mapping[str, Any]) -> tuple[str, float]:
     ours = FAMILIES.get(str(first.get("family")))
     known = ours is not None and isinstance(scale, int | float)
     name = ours if known and ours else str(first.get("name") or "")
-    divisor = "s" if per.get("name") == "second" else str(per.get("name") or "")
-    return (f"{name}/{divisor}" if divisor else name), float(scale) if known and scale else 1.0
+    if per:
+        # How many of anything in a time is a rate; how much of a measure (bytes in a second) is one of its own.
+        rate = RATES.get(str(per.get("name")), f"per {per.get('name')}")
+        name = f"{name} {rate}" if known else rate
+    return name, float(scale) if known and scale else 1.0
 
 
 def series(row: Mapping[str, Any], like: Series, window: Window, *, latest: bool = False) -> Series:

@@ -135,7 +135,7 @@ class Prometheus(Source):
     async def check(self) -> Reply[Check]:
         """Does it answer, does its clock agree with ours, and can the query of every metric run?"""
         try:
-            reply = await self.request("POST", "query", {"query": "vector(1)"})
+            reply = await self.request("POST", "query", {"query": "1"})
             decode(reply)
         except SourceError as error:
             return Reply(items=[Check("query", ok=False, detail=str(error), fix=error.hint)])

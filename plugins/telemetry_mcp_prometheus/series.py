@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,18 +34,16 @@ class Ask:
 def reply_of(answer: Answer, ask: Ask) -> Reply[Series]:
     """At most `ask.limit` series of the services that were asked for, with the points inside the window."""
     named = [(service_of(row, ask), row) for row in answer.rows]
-    wanted = [
-        (name, row) for name, row in named if name in ask.services or (name is not None and not ask.services)
-    ]
-    taken = [(name, row) for name, row in wanted[: ask.limit] if name is not None]
+    asked = [(name, row) for name, row in named if name is not None and (not ask.services or name in ask.services)]
+    taken = asked[: ask.limit]
     items = [series_of(name, row, ask) for name, row in taken]
-    reasons = list(answer.warnings)
-    if len(wanted) > len(taken):
-        reasons.append(f"{len(taken)} of {len(wanted)} series taken: aggregate by ({ask.service_label})")
+    reasons, nameless = list(answer.warnings), sum(name is None for name, _ in named)
+    if len(asked) > len(taken):
+        reasons.append(f"{len(taken)} of {len(asked)} series taken: aggregate by ({ask.service_label})")
     return Reply(
         items=[series for series in items if len(series)],
         queries=[ask.promql],
-        warnings=[*answer.infos, *remarks(answer, ask, sum(name is None for name, _ in named))],
+        warnings=[*answer.infos, *remarks(answer, ask, nameless, [row for _, row in taken])],
         partial="; ".join(reasons) or None,
     )
 
@@ -72,7 +70,7 @@ def series_of(service: str, row: Row, ask: Ask) -> Series:
     )
 
 
-def remarks(answer: Answer, ask: Ask, nameless: int) -> Iterator[str]:
+def remarks(answer: Answer, ask: Ask, nameless: int, taken: Sequence[Row]) -> Iterator[str]:
     if ask.step_ms != ask.wished_ms:
         yield f"step widened from {ask.wished_ms / 1000:g} s to {ask.step_ms / 1000:g} s: 11,000 points at most"
     if nameless:
@@ -80,6 +78,6 @@ def remarks(answer: Answer, ask: Ask, nameless: int) -> Iterator[str]:
         yield f"{nameless} series without the label {label} left out: aggregate by ({label})"
     if answer.histograms:
         yield f"{answer.histograms} series hold native histograms: query a quantile of them instead"
-    infinite = sum(int(np.isinf(row.values).sum()) for row in answer.rows)
+    infinite = sum(int(np.isinf(row.values).sum()) for row in taken)
     if infinite:
         yield f"{infinite} infinite values left out"

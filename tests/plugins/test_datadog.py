@@ -57,6 +57,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     promised: int | None = None
     """Content-Length, where it is not the body's."""
+    drips: bool = False
+    """Go on for ever, a byte at a time."""
 
 
 def missing(asked: Asked) -> Answer:
@@ -108,6 +110,9 @@ class serving:
                 self.send_header("Content-Length", str(length))
                 self.end_headers()
                 self.wfile.write(answer.body)
+                pause = threading.Event()
+                while answer.drips and not pause.wait(0.02):
+                    self.wfile.write(b" ")
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -283,7 +288,8 @@ def test_points_are_sorted_unique_complete_and_null_is_nan() -> None:
         ([None, None], ("", 1.0)),
         ([{"family": "time", "name": "microsecond", "scale_factor": 1e-06}, None], ("s", 1e-06)),
         ([{"family": "percentage", "name": "percent", "scale_factor": 1.0}, None], ("percent", 1.0)),
-        ([{"family": "network", "name": "request"}, {"name": "second"}], ("request/s", 1.0)),
+        ([{"family": "network", "name": "request"}, {"name": "second"}], ("per_s", 1.0)),
+        ([{"family": "bytes", "name": "byte", "scale_factor": 1.0}, {"name": "second"}], ("bytes per_s", 1.0)),
         ([{"family": "bytes", "name": "kibibyte", "scale_factor": 1024.0}, None], ("bytes", 1024.0)),
     ],
 )
@@ -443,6 +449,14 @@ async def test_silence_ends_at_the_sources_timeout_with_one_request(stub: Stub) 
         await one.fetch_series(question("a"))
     assert len(stub.asked) == 1
     gate.set()
+    await one.close()
+
+
+async def test_a_body_that_drips_ends_at_the_sources_timeout(stub: Stub) -> None:
+    stub.answers["/api/v1/query"] = lambda _: Answer(promised=10**9, drips=True)
+    one = source(stub.url, timeout="100ms")
+    with pytest.raises(SourceTimeoutError, match=r"not complete within 0\.1 s"):
+        await one.fetch_series(question("a"))
     await one.close()
 
 

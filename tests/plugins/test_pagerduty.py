@@ -57,6 +57,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     promised: int | None = None
     """Content-Length, where it is not the body's."""
+    drips: bool = False
+    """Go on for ever, a byte at a time."""
 
 
 def missing(asked: Asked) -> Answer:
@@ -96,6 +98,9 @@ class serving:
                 self.send_header("Content-Length", str(length))
                 self.end_headers()
                 self.wfile.write(answer.body)
+                pause = threading.Event()
+                while answer.drips and not pause.wait(0.02):
+                    self.wfile.write(b" ")
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -406,6 +411,15 @@ async def test_silence_ends_at_the_sources_timeout_with_one_request(stub: Stub) 
     assert isinstance(await failure(one), SourceTimeoutError)
     assert len(stub.asked) == 1
     gate.set()
+    await one.close()
+
+
+async def test_a_body_that_drips_ends_at_the_sources_timeout(stub: Stub) -> None:
+    stub.answers["/services"] = lambda _: Answer(promised=10**9, drips=True)
+    one = source(stub.url, timeout="100ms")
+    raised = await failure(one)
+    assert isinstance(raised, SourceTimeoutError)
+    assert "not complete within 0.1 s" in str(raised)
     await one.close()
 
 

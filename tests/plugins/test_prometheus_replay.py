@@ -45,7 +45,7 @@ NOT_FOR_US = {
     "/api/v1/rules": "as /api/v1/alerts",
     "/api/v1/scrape_pools": "scraping is not our concern, and targets leak topology",
     "/api/v1/scrape_pools/config": "as /api/v1/scrape_pools, and it can leak secrets",
-    "/api/v1/status/buildinfo": "a check asks for vector(1), which Thanos and VictoriaMetrics answer too",
+    "/api/v1/status/buildinfo": "a check asks for a query, which Thanos and VictoriaMetrics answer too",
     "/api/v1/status/runtimeinfo": "the server's own condition is not asked",
     "/api/v1/status/tsdb/blocks": "as /api/v1/status/runtimeinfo",
     "/api/v1/status/walreplay": "as /api/v1/status/runtimeinfo",

@@ -1,16 +1,18 @@
 """A series in a dozen numbers."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean
 
 Trend = Literal["rising", "falling", "flat"]
 
 HOUR_MS = 3_600_000
-TREND_BLOCKS = 200
+TREND_BLOCKS = 100
 TREND_POINTS = 4
 TREND_SHARE = 0.5
 TREND_Z = 1.96
@@ -44,7 +46,7 @@ class Statistics:
 def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
     """The figures of one series.
 
-    The trend is the Theil-Sen slope (median over all pairs) of at most 200 block medians. Its direction is "flat"
+    The trend is the Theil-Sen slope (median over all pairs) of at most 100 block medians. Its direction is "flat"
     unless the change over the series exceeds half the spread between p5 and p95 and more pairs agree on it than
     chance explains (Kendall's test at 5 %).
     """
@@ -74,9 +76,10 @@ def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
 
 def _trend(samples: Samples, spread: float) -> tuple[float, Trend]:
     hours = (samples.timestamps_ms - samples.timestamps_ms[0]) / HOUR_MS
-    blocks = min(TREND_BLOCKS, hours.size)
-    times, levels = _block_medians(hours, blocks), _block_medians(samples.values, blocks)
-    earlier, later = np.triu_indices(blocks, k=1)
+    size = -(-hours.size // TREND_BLOCKS)
+    times, levels = _block_medians(hours, size), _block_medians(samples.values, size)
+    blocks = levels.size
+    earlier, later = _pairs(blocks)
     slopes = (levels[later] - levels[earlier]) / (times[later] - times[earlier])
     slope = float(np.median(slopes))
     agreement = float(np.sign(slopes).sum()) / np.sqrt(blocks * (blocks - 1) * (2 * blocks + 5) / 18)
@@ -85,5 +88,13 @@ def _trend(samples: Samples, spread: float) -> tuple[float, Trend]:
     return slope, "rising" if slope > 0 else "falling"
 
 
-def _block_medians(values: Values, blocks: int) -> Values:
-    return np.array([np.median(block) for block in np.array_split(values, blocks)])
+def _block_medians(values: Values, size: int) -> Values:
+    """Medians of blocks of `size`; fewer than that are left over at the start and belong to none."""
+    blocks = values.size // size
+    return np.median(values[values.size - size * blocks :].reshape(blocks, size), axis=1)
+
+
+@cache
+def _pairs(blocks: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    earlier, later = np.triu_indices(blocks, k=1)
+    return earlier, later

@@ -26,7 +26,7 @@ ExternalText = Annotated[str, Field(json_schema_extra={"format": "external-text"
 Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
 """A whole number stays one: 60 costs the reader less than 60.0."""
 
-QUERY_LIMIT = 120
+QUERY_LIMIT = 100
 
 
 class Shape(BaseModel):

@@ -183,8 +183,10 @@ def provenance(part: Part) -> Provenance:
 
 
 def compare(now: Merged | None, then: Merged | None, window: Window) -> Comparison:
-    current, before = statistics(now), statistics(then)
+    current, before = summarize(*numbers(now)), summarize(*numbers(then))
     change = None
     if current.mean is not None and before.mean:
         change = rounded((current.mean - before.mean) / abs(before.mean))
-    return Comparison(window=span(window), mean=before.mean, p95=before.p95, mean_change=change)
+    return Comparison(
+        window=span(window), mean=rounded(before.mean), p95=rounded(before.p95), mean_change=change
+    )

@@ -1,0 +1,52 @@
+"""`make bench`: every figure of speed and size against a reference in the same run, as one table.
+
+Prints the table and writes it to bench/results/latest.md. Exits 1 when a limit is missed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import decode
+import fanout
+import http_calls
+import start
+import tokens
+from figure import Figure
+
+from telemetry_mcp import log
+
+RESULTS = Path(__file__).parent / "results" / "latest.md"
+PARTS: tuple[Callable[[], list[Figure]], ...] = (
+    fanout.measure,
+    decode.measure,
+    http_calls.measure,
+    start.measure,
+    tokens.measure,
+)
+
+
+def table(figures: list[Figure]) -> str:
+    head = "| what | measured | reference | ratio | limit | |\n|---|---|---|---|---|---|"
+    rows = [
+        f"| {f.what} | {f.measured:.4g} {f.unit} | {f.reference_text} | {f.value:.3f} | {f.relation} {f.limit:g} | "
+        f"{'ok' if f.ok else 'MISSED'} |"
+        for f in figures
+    ]
+    return "\n".join([head, *rows]) + "\n"
+
+
+def main() -> int:
+    log.configure()
+    figures = [figure for part in PARTS for figure in part()]
+    text = table(figures)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
