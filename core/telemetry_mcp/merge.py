@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,27 +124,40 @@ def part_of(source: str, several: Sequence[Series], metric: Metric) -> Part:
     by = 1.0 if not first.unit or not metric.unit else factor(first.unit, metric.unit)
     timestamps = np.concatenate([np.asarray(s.timestamps_ms, np.int64) for s in several])
     values = np.concatenate([np.asarray(s.values, np.float64) for s in several])
-    steps = np.diff(np.unique(timestamps))  # a sample that is no number still shows the source's step
+    steps = np.diff(timestamps)
+    if not (steps > 0).all():
+        steps = np.diff(np.unique(timestamps))
+        timestamps, values = instants(timestamps, values, metric.aggregate)
     numbers = np.isfinite(values)
-    timestamps, values = instants(timestamps[numbers], values[numbers], metric.aggregate)
+    if not numbers.all():
+        # After the step is known: a sample that is no number still shows at which distance the source measures.
+        timestamps, values = timestamps[numbers], values[numbers]
     return Part(
         source=source,
         query=first.query,
         unit=first.unit or metric.unit,
         factor=by,
-        step_ms=int(np.median(steps)) if len(steps) else None,
+        step_ms=int(median(steps)) if len(steps) else None,
         samples=len(values),
         timestamps_ms=timestamps,
-        values=values * by if by is not None else values,
+        values=values if by is None or by == 1.0 else values * by,
     )
 
 
 def instants(timestamps: Ints, values: Floats, aggregate: str) -> tuple[Ints, Floats]:
     """Sorted, one value an instant: what several label sets say at the same time is put together."""
-    unique, place = np.unique(timestamps, return_inverse=True)
-    if len(unique) == len(timestamps):
-        return unique, values[np.argsort(timestamps, kind="stable")]
-    return unique, aggregated(place, values, len(unique), aggregate)[0]
+    numbers = np.isfinite(values)
+    unique, place = np.unique(timestamps[numbers], return_inverse=True)
+    return unique, aggregated(place, values[numbers], len(unique), aggregate)[0]
+
+
+def median(values: NDArray[Any]) -> float:
+    """np.median without its checks, which cost more than the median of a short series."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    middle = np.partition(values, (half - 1, half))
+    return (float(middle[half - 1]) + float(middle[half])) / 2
 
 
 def aggregated(place: Ints, values: Floats, size: int, aggregate: str) -> tuple[Floats, Ints]:
@@ -222,10 +235,10 @@ def difference(x: Floats, y: Floats, unit: str) -> Difference:
     """Of values at the same times: METHODS 5.4 in its first form, the median of y - x against a tolerance."""
     if not len(x):
         return Difference(None, None, 0, "unknown")
-    median, size = float(np.median(y - x)), float(np.median(np.abs(x)))
+    middle, size = median(y - x), median(np.abs(x))
     tolerance = max(AGREE_RELATIVE * size, AGREE_POINTS.get(unit, 0.0))
-    agreement: Agreement = "agree" if abs(median) <= tolerance else "differ"
-    return Difference(median, median / size if size else None, len(x), agreement)
+    agreement: Agreement = "agree" if abs(middle) <= tolerance else "differ"
+    return Difference(middle, middle / size if size else None, len(x), agreement)
 
 
 @dataclass(frozen=True, slots=True)

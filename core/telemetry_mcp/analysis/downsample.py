@@ -16,8 +16,8 @@ class Downsampled:
 
 
 def min_max(values: Values, max_points: int) -> Downsampled:
-    """At most `max_points` of an evenly spaced series: the smallest and the largest value of equal buckets (MinMax,
-    METHODS 6), in the order in which the two occurred.
+    """At most `max_points` of an evenly spaced series: the smallest and the largest value of equal buckets
+    (MinMax), in the order in which the two occurred.
 
     Every spike survives, as do the extremes of the series; its time is known to half a bucket. A bucket without a
     number gives NaN twice. A series that fits is kept as it is. Raises ValueError for `max_points` under 2.

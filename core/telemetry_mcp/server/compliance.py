@@ -14,7 +14,7 @@ from telemetry_mcp.config import Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, merge, numbers
 from telemetry_mcp.model import SeriesQuery, Window
-from telemetry_mcp.server.argument import HOUR_MS, aligned, finite, period, step_of
+from telemetry_mcp.server.argument import HOUR_MS, aligned, finite, period, positive, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span
 
@@ -104,6 +104,7 @@ async def answer(
         target, hours = target_of(call, configured), configured.window / 3600
     else:
         target = ad_hoc(call, service, metric, threshold, objective, comparison)
+    positive(hours, "time_window_hours")
     window = period(call.now_ms, call.engine.config.defaults.lookback, hours=hours)
     step_ms = step_of(window, points=FINE_POINTS)
     window = aligned(window, step_ms)

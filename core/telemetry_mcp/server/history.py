@@ -187,6 +187,4 @@ def compare(now: Merged | None, then: Merged | None, window: Window) -> Comparis
     change = None
     if current.mean is not None and before.mean:
         change = rounded((current.mean - before.mean) / abs(before.mean))
-    return Comparison(
-        window=span(window), mean=rounded(before.mean), p95=rounded(before.p95), mean_change=change
-    )
+    return Comparison(window=span(window), mean=rounded(before.mean), p95=rounded(before.p95), mean_change=change)

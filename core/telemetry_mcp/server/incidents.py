@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from telemetry_mcp.model import Incident, IncidentQuery
-from telemetry_mcp.server.argument import duration_s, period
+from telemetry_mcp.server.argument import duration_s, moment_ms, period
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, span
 from telemetry_mcp.text import clean
@@ -41,6 +41,7 @@ class Incidents(Answer):
 
 
 async def answer(call: Call, service: str | None, status: IncidentStatus, since: str) -> Incidents:
+    moment_ms(start_of(since), call.now_ms, "since")
     window = period(call.now_ms, call.engine.config.defaults.lookback, hours=1, start=start_of(since))
     if service:
         await call.service(service)

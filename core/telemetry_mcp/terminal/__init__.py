@@ -1,0 +1,1 @@
+"""What the commands do and how they look in a terminal. Nothing in here is imported before its command runs."""

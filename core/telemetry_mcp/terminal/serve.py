@@ -1,0 +1,74 @@
+"""`telemetry-mcp serve`: the MCP endpoint on stdio or HTTP, until it is told to end."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from ipaddress import ip_address
+
+import anyio
+
+from telemetry_mcp.config import Config
+from telemetry_mcp.terminal.target import CommandError, server_over
+
+
+def stdio(config: Config) -> None:
+    """Serve on stdin and stdout until stdin ends or a signal comes."""
+    from telemetry_mcp.server import stdio
+
+    async def run() -> None:
+        await stdio.run(server_over(config))
+
+    anyio.run(run)
+
+
+def http(config: Config, host: str | None, port: int | None, *, insecure: bool = False) -> None:
+    """Serve on HTTP until a signal comes. What is None is taken from [server] in plugins.toml.
+
+    Raises CommandError when the address cannot be had, or would let strangers in.
+    """
+    with listening(config, host, port, insecure=insecure) as sock:
+        serve_on(config, sock)
+
+
+def listening(config: Config, host: str | None, port: int | None, *, insecure: bool = False) -> socket.socket:
+    from telemetry_mcp.server.web import bound
+
+    host = config.server.host if host is None else host
+    port = config.server.port if port is None else port
+    if not insecure and not is_loopback(host):
+        raise CommandError(
+            f"{host} can be reached from other machines, and authentication comes in a later release: "
+            "serve on 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+        )
+    try:
+        return bound(host, port)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror or error}"
+        raise CommandError(f"port {port} of {host} {why}; name another with --port", code=1) from None
+
+
+def serve_on(config: Config, sock: socket.socket) -> None:
+    from telemetry_mcp.server.metric import Metrics
+    from telemetry_mcp.server.web import PATH, run
+
+    async def serve() -> None:
+        metrics = Metrics()
+        server = server_over(config, metrics.observe)
+        metrics.watch(server)
+        # Whoever reads the address may connect from then on, even before the server is up.
+        sock.listen(128)
+        host, port = sock.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"listening on http://{shown}:{port}{PATH}", file=sys.stderr, flush=True)  # noqa: T201
+        await run(server, metrics, config.server, sock)
+
+    anyio.run(serve)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

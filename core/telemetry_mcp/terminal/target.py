@@ -1,0 +1,117 @@
+"""What a command runs over: the user's plugins.toml, or the embedded estate with faults on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from mcp.server import MCPServer
+
+from telemetry_mcp.catalog import suggest
+from telemetry_mcp.config import Config, locate, read
+from telemetry_mcp.engine import Engine, opened
+from telemetry_mcp.errors import TelemetryError
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.registry import load
+from telemetry_mcp.server.app import build
+
+if TYPE_CHECKING:
+    from telemetry_mcp.demo.emulator import Emulators
+
+SEED = 7
+
+
+class CommandError(TelemetryError):
+    """The command cannot be carried out as it was given: one sentence, and the exit code."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`faults` are SOURCE=KIND[:ARG], for the embedded estate only."""
+
+    config: Path | None = None
+    demo: bool = False
+    faults: tuple[str, ...] = ()
+    seed: int = SEED
+
+    @contextmanager
+    def configured(self) -> Iterator[Config]:
+        """The configuration; the embedded estate, if it is that, lives as long as the block.
+
+        Raises ConfigError for a file that is not there or no TOML, CommandError for a fault that does not exist.
+        """
+        if self.demo:
+            with self.estate() as estate:
+                yield configuration(estate)
+        elif self.faults:
+            raise CommandError("--fault switches faults of the embedded estate on: it needs --demo")
+        else:
+            yield read(locate(self.config, os.environ))
+
+    @contextmanager
+    def estate(self) -> Iterator[Emulators]:
+        """The embedded estate, with its faults switched on."""
+        from telemetry_mcp.demo.emulator import Emulators
+
+        estate = Emulators(seed=self.seed)
+        for fault in self.faults:
+            switch_on(estate, fault)
+        with estate:
+            yield estate
+
+
+def configuration(estate: Emulators) -> Config:
+    from telemetry_mcp.demo.emulator import CONFIG
+
+    return read(CONFIG, estate.environ)
+
+
+def switch_on(estate: Emulators, text: str) -> None:
+    """Set the fault that `text` names, such as `datadog=hang`, `newrelic=status:503` or `pagerduty=rate_limit:30`."""
+    from telemetry_mcp.demo.fault import Fault, Kind
+
+    source, _, what = text.partition("=")
+    kind, _, argument = what.partition(":")
+    if source not in estate.faults:
+        raise CommandError(f"--fault {text}: no source is called {source!r}{suggest(source, estate.faults)}")
+    if kind not in get_args(Kind):
+        raise CommandError(f"--fault {text}: no fault is called {kind!r}{suggest(kind, get_args(Kind))}")
+    try:
+        estate.faults[source].set("/", Fault(kind, **meant(kind, argument)))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CommandError(f"--fault {text}: {error}") from None
+
+
+def meant(kind: str, argument: str) -> dict[str, Any]:
+    """What the part after the colon says: seconds, a status code, a size in bytes, an address, by the kind."""
+    if not argument:
+        return {}
+    match kind:
+        case "status":
+            return {"code": int(argument)}
+        case "delay" | "drip":
+            return {"seconds": float(argument)}
+        case "gzip_bomb":
+            return {"size": int(argument)}
+        case "redirect":
+            return {"url": argument}
+        case "rate_limit":
+            return {"headers": {"Retry-After": str(float(argument))}}
+        case _:
+            raise ValueError(f"{kind} takes no argument")
+
+
+def server_over(
+    config: Config, observe: Callable[[Outcome[Any]], None] = lambda outcome: None
+) -> MCPServer[Engine]:
+    """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts."""
+    registry = load(config)
+    return build(lambda: opened(config, registry=registry, observe=observe))
