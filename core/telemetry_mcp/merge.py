@@ -122,10 +122,12 @@ def part_of(source: str, several: Sequence[Series], metric: Metric) -> Part:
     """One source's series of a metric, sorted, without non-numbers, in the metric's unit."""
     first = several[0]
     by = 1.0 if not first.unit or not metric.unit else factor(first.unit, metric.unit)
-    timestamps = np.concatenate([np.asarray(s.timestamps_ms, np.int64) for s in several])
-    values = np.concatenate([np.asarray(s.values, np.float64) for s in several])
+    timestamps, values = first.timestamps_ms, first.values
+    if len(several) > 1:
+        timestamps = np.concatenate([series.timestamps_ms for series in several])
+        values = np.concatenate([series.values for series in several])
     steps = np.diff(timestamps)
-    if not (steps > 0).all():
+    if len(steps) and steps.min() <= 0:
         steps = np.diff(np.unique(timestamps))
         timestamps, values = instants(timestamps, values, metric.aggregate)
     numbers = np.isfinite(values)
@@ -156,8 +158,8 @@ def median(values: NDArray[Any]) -> float:
     half = len(values) // 2
     if len(values) % 2:
         return float(np.partition(values, half)[half])
-    middle = np.partition(values, (half - 1, half))
-    return (float(middle[half - 1]) + float(middle[half])) / 2
+    low, high = np.partition(values, (half - 1, half))[half - 1 : half + 1]
+    return (float(low) + float(high)) / 2
 
 
 def aggregated(place: Ints, values: Floats, size: int, aggregate: str) -> tuple[Floats, Ints]:
@@ -177,12 +179,21 @@ def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats
     unit cannot be converted."""
     first = window.start_ms // step_ms
     size = max(1, -(-window.end_ms // step_ms) - first)
+    if part.factor is None:
+        return np.full(size, np.nan)
     place = part.timestamps_ms // step_ms - first
-    inside = (place >= 0) & (place < size) & (part.factor is not None)
-    values, counts = aggregated(place[inside], part.values[inside], size, aggregate)
+    values = part.values
+    if len(place) and (place[0] < 0 or place[-1] >= size):
+        inside = (place >= 0) & (place < size)
+        place, values = place[inside], values[inside]
+    if part.step_ms == step_ms and (len(place) < 2 or np.diff(place).min() > 0):
+        grid = np.full(size, np.nan)
+        grid[place] = values
+        return grid
+    grid, counts = aggregated(place, values, size, aggregate)
     expected = step_ms / part.step_ms if part.step_ms else 1.0
-    values[counts < MIN_SAMPLES * expected] = np.nan
-    return values
+    grid[counts < MIN_SAMPLES * expected] = np.nan
+    return grid
 
 
 def on_grid(
@@ -199,11 +210,15 @@ def on_grid(
     step = coarser(step_ms, owner)
     first = window.start_ms // step * step
     values = bucketed(owner, window, step, spec.aggregate)
-    ordered = [owner] + [
-        replace(part, difference=compared(owner, part, spec, window, coarser(step, part)))
-        for part in parts
-        if part is not owner
-    ]
+    grids = {step: values}
+    ordered = [owner]
+    for part in parts:
+        if part is not owner:
+            shared = coarser(step, part)
+            if shared not in grids:
+                grids[shared] = bucketed(owner, window, shared, spec.aggregate)
+            other = bucketed(part, window, shared, spec.aggregate)
+            ordered.append(replace(part, difference=difference(grids[shared], other, spec.unit)))
     return Merged(
         service=service,
         metric=metric,
@@ -222,20 +237,15 @@ def coarser(step_ms: int, part: Part) -> int:
     return step_ms if native <= step_ms * 1.5 else -(-native // step_ms) * step_ms
 
 
-def compared(owner: Part, other: Part, spec: Metric, window: Window, step_ms: int) -> Difference:
-    if other.factor is None or not other.samples or not owner.samples:
-        return Difference(None, None, 0, "unknown")
-    x = bucketed(owner, window, step_ms, spec.aggregate)
-    y = bucketed(other, window, step_ms, spec.aggregate)
-    both = np.isfinite(x) & np.isfinite(y)
-    return difference(x[both], y[both], spec.unit)
-
-
 def difference(x: Floats, y: Floats, unit: str) -> Difference:
-    """Of values at the same times: METHODS 5.4 in its first form, the median of y - x against a tolerance."""
+    """Of values on one grid: METHODS 5.4 in its first form, the median of y - x against a tolerance."""
+    apart = y - x
+    both = np.isfinite(apart)
+    if not both.all():
+        apart, x = apart[both], x[both]
     if not len(x):
         return Difference(None, None, 0, "unknown")
-    middle, size = median(y - x), median(np.abs(x))
+    middle, size = median(apart), median(np.abs(x))
     tolerance = max(AGREE_RELATIVE * size, AGREE_POINTS.get(unit, 0.0))
     agreement: Agreement = "agree" if abs(middle) <= tolerance else "differ"
     return Difference(middle, middle / size if size else None, len(x), agreement)

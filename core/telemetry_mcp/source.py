@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from time import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -124,6 +125,7 @@ class Source:
         """Let go of what was opened. The Http that was handed in is closed by whoever handed it in."""
 
 
+@cache
 def capabilities(source: type[Source]) -> tuple[str, ...]:
     """What a source class can do: the methods it overrides."""
     return tuple(

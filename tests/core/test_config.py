@@ -202,6 +202,11 @@ def test_a_secret_written_into_the_file_is_in_no_report(tmp_path: Path, line: st
     assert LITERAL not in repr(problems(tmp_path, text))
 
 
+def test_a_secret_is_known_by_its_kind_whatever_it_is_called(tmp_path: Path) -> None:
+    problem = only(tmp_path, SOURCE.replace('"d"', "998877665544"))
+    assert (problem.key, problem.found) == ("dsn", "is wrong")
+
+
 def test_a_password_in_a_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
     problem = only(tmp_path, SOURCE.replace("127.0.0.1", f"u:{LITERAL}@127.0.0.1"))
     assert (problem.key, problem.found) == ("url", "is wrong")

@@ -75,8 +75,18 @@ async def test_what_was_partial_already_stays_so() -> None:
 
 
 async def test_when_all_fail_the_first_in_the_given_order_is_raised() -> None:
-    with pytest.raises(BadQueryError, match="first"):
-        await gather({"a": raising(BadQueryError("first")), "b": raising(ForbiddenError("second"))})
+    second_failed = Event()
+
+    async def first() -> Reply[Service]:
+        await second_failed.wait()
+        raise BadQueryError("first")
+
+    async def second() -> Reply[Service]:
+        second_failed.set()
+        raise ForbiddenError("second")
+
+    with fail_after(5), pytest.raises(BadQueryError, match="first"):
+        await gather({"a": first, "b": second})
 
 
 @pytest.mark.parametrize("error", [UpstreamError("502"), AuthError("401")])

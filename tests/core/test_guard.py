@@ -188,6 +188,15 @@ async def test_a_hint_of_an_hour_is_capped_at_a_minute(guard: Guard, clock: Cloc
     assert 60 <= guard.pause.wait_s <= 66
 
 
+async def test_an_answer_takes_the_pause_without_a_hint_back_to_two_seconds(guard: Guard, clock: Clock) -> None:
+    for _ in range(3):
+        await asked(guard, RateLimitedError("429"))
+        clock.now = guard.pause.until
+    await guard.ask(Backend(), QUESTION)
+    await asked(guard, RateLimitedError("429"))
+    assert 2 <= guard.pause.wait_s <= 2.2
+
+
 async def test_a_rate_limited_probe_leaves_the_breaker_as_it_was(guard: Guard, clock: Clock) -> None:
     for _ in range(FAILURES):
         await asked(guard, down())

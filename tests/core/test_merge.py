@@ -243,6 +243,12 @@ def test_several_series_of_a_service_become_one_with_a_warning(metric: str, show
     )
 
 
+@pytest.mark.parametrize(("metric", "shown"), [("cpu", [2.0, 4.0]), ("latency_p95", [3.0, 4.0])])
+def test_a_gap_in_one_of_several_series_does_not_hide_the_others(metric: str, shown: list[float]) -> None:
+    one = merged(outcome("a", series([1, NAN], metric), series([3, 4], metric)), minutes=2)
+    assert one.values.tolist() == shown
+
+
 def test_percentiles_of_one_bucket_become_their_maximum() -> None:
     one = merged(outcome("a", series([1, 9, 2, 3], "latency_p99", step_ms=15_000)), minutes=1)
     assert one.values.tolist() == [9]

@@ -12,7 +12,7 @@ from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean
 Trend = Literal["rising", "falling", "flat"]
 
 HOUR_MS = 3_600_000
-TREND_BLOCKS = 100
+TREND_BLOCKS = 60
 TREND_POINTS = 4
 TREND_SHARE = 0.5
 TREND_Z = 1.96
@@ -46,7 +46,7 @@ class Statistics:
 def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
     """The figures of one series.
 
-    The trend is the Theil-Sen slope (median over all pairs) of at most 100 block medians. Its direction is "flat"
+    The trend is the Theil-Sen slope (median over all pairs) of at most 60 block medians. Its direction is "flat"
     unless the change over the series exceeds half the spread between p5 and p95 and more pairs agree on it than
     chance explains (Kendall's test at 5 %).
     """
@@ -54,14 +54,15 @@ def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
     numbers = samples.values
     if not numbers.size:
         return Statistics(count=0, missing=samples.missing)
-    p5, p50, p95, p99 = (float(figure) for figure in np.quantile(numbers, (0.05, 0.5, 0.95, 0.99)))
+    ordered = np.sort(numbers)
+    p5, p50, p95, p99 = (_quantile(ordered, share) for share in (0.05, 0.5, 0.95, 0.99))
     slope, direction = _trend(samples, p95 - p5) if numbers.size >= TREND_POINTS else (None, None)
     return Statistics(
         count=numbers.size,
         missing=samples.missing,
-        min=float(numbers.min()),
+        min=float(ordered[0]),
         min_ms=int(samples.timestamps_ms[numbers.argmin()]),
-        max=float(numbers.max()),
+        max=float(ordered[-1]),
         max_ms=int(samples.timestamps_ms[numbers.argmax()]),
         mean=float(numbers.mean()),
         p50=p50,
@@ -72,6 +73,14 @@ def summarize(timestamps_ms: Timestamps, values: Values) -> Statistics:
         trend_per_hour=slope,
         trend_direction=direction,
     )
+
+
+def _quantile(ordered: Values, share: float) -> float:
+    """Of sorted values, interpolated linearly."""
+    place = share * (ordered.size - 1)
+    below = int(place)
+    above = min(below + 1, ordered.size - 1)
+    return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
 
 
 def _trend(samples: Samples, spread: float) -> tuple[float, Trend]:

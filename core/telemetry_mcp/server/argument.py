@@ -87,7 +87,9 @@ def step_of(window: Window, wished: str | None = None, points: int = FETCHED_POI
     if wished:
         step_s = duration_s(wished, "step")
         if step_s * 1000 > window.duration_ms:
-            raise QuestionError(f"step={wished!r} is longer than the window of {window.duration_ms / HOUR_MS:g} hours")
+            raise QuestionError(
+                f"step={wished!r} is longer than the window of {window.duration_ms / HOUR_MS:g} hours"
+            )
         return max(1000, round(1000 * step_s))
     needed = window.duration_ms / 1000 / points
     return 1000 * next((step for step in STEPS_S if step >= needed), STEPS_S[-1])

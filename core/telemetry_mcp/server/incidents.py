@@ -41,8 +41,9 @@ class Incidents(Answer):
 
 
 async def answer(call: Call, service: str | None, status: IncidentStatus, since: str) -> Incidents:
-    moment_ms(start_of(since), call.now_ms, "since")
-    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=1, start=start_of(since))
+    start = start_of(since)
+    moment_ms(start, call.now_ms, "since")  # so that the refusal speaks of `since`, not of a start
+    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=1, start=start)
     if service:
         await call.service(service)
     question = IncidentQuery(window, (service,) if service else (), STATUSES[status])

@@ -49,7 +49,7 @@ def program() -> list[str]:
 
 def file_of(client: ClientName, environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """Where the client keeps its servers on this machine."""
-    home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
+    home = Path.home()
     if client == "claude-code":
         return Path.cwd() / ".mcp.json"
     if client == "cursor":
@@ -69,6 +69,7 @@ def write(file: Path, made: Mapping[str, Any]) -> Path | None:
 
     CommandError, and nothing changed, when the file is not the JSON that it should be.
     """
+    file = file.resolve()  # a link stays one
     former = contents(file)
     servers = former.get(SERVERS, {})
     if not isinstance(servers, dict):
@@ -83,7 +84,7 @@ def write(file: Path, made: Mapping[str, Any]) -> Path | None:
     fresh.write_text(json.dumps(merged, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if backup:
         shutil.copymode(backup, fresh)
-    fresh.replace(file.resolve())
+    fresh.replace(file)
     return backup
 
 

@@ -1,0 +1,210 @@
+"""The five example conversations: what is asked, and what can be said of the answers without inventing anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from anyio import create_task_group
+from rich.console import RenderableType
+
+from telemetry_mcp.terminal.crossing import Crossing, crossing
+from telemetry_mcp.terminal.desk import Asked, Desk, Row
+from telemetry_mcp.terminal.table import cell, spark, table
+
+SUSPECT = "payment-processor"
+SYMPTOMS = ("cpu", "latency_p95", "error_rate")
+ANOMALY_HOURS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The answer: tables, and sentences that say nothing but what is in them."""
+
+    shown: Sequence[RenderableType]
+    facts: Sequence[str]
+
+
+async def health(desk: Desk) -> Told:
+    services = await desk.call("list_services")
+    incidents = await desk.call("list_incidents")
+    rows, opened = services.rows("services"), incidents.rows("incidents")
+    states = Counter(row["status"] for row in rows)
+    counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    unwell = [row for row in rows if row["status"] in ("WARNING", "CRITICAL")]
+    named = [f"{r['name']} is {r['status']}: {readings(r)}." for r in unwell]
+    columns = ("name", "status", "cpu", "memory", "error_rate", "team", "open_incidents")
+    titles = ("opened", "status", "severity", "service", "title", "source")
+    return Told(
+        [*tabled(rows, columns), *tabled(opened, titles)],
+        [f"{len(rows)} services: {counted or 'none'}; {number_of(opened, 'open incident')}.", *named],
+    )
+
+
+async def slowness(desk: Desk) -> Told:
+    day = (datetime.fromtimestamp(desk.now_ms / 1000, UTC) - timedelta(days=1)).date()
+    start, end = f"{day}T13:00:00Z", f"{day}T17:00:00Z"
+    catalog = await desk.read("telemetry://catalog")
+    histories: dict[str, Asked] = {}
+
+    async def history(metric: str) -> None:
+        histories[metric] = await desk.call(
+            "query_historical_metrics", service=SUSPECT, metric_type=metric, start=start, end=end, step="1m",
+            max_points=240,
+        )  # fmt: skip
+
+    async with create_task_group() as questions:
+        for metric in SYMPTOMS:
+            questions.start_soon(history, metric)
+    incidents = await desk.call("list_incidents", service=SUSPECT, status="all", since=start)
+    paged = [row for row in incidents.rows("incidents") if row["opened"] <= end]
+    limits = {row["name"]: row for row in catalog.rows("metrics")}
+    found = [crossing(histories[m].fields, limits[m]) for m in SYMPTOMS if histories[m].fields and m in limits]
+    rows = [symptom(c, histories[c.metric].fields) for c in found]
+    titles = ("opened", "resolved", "severity", "urgency", "title", "source")
+    return Told([*tabled(rows), *tabled(paged, titles)], [order(found), *(pages(row) for row in paged)])
+
+
+def symptom(found: Crossing, history: Row) -> Row:
+    numbers = history["statistics"]
+    return {
+        "metric": f"{found.metric} ({history['unit']})",
+        "13:00 to 17:00 UTC": spark(history["series"], width=48).partition("  ")[0],
+        "median": numbers["p50"],
+        "peak": numbers["max"],
+        "limit": found.limit,
+        "over it from": clock(found.start),
+        "until": clock(found.end),
+    }
+
+
+def order(found: Sequence[Crossing]) -> str:
+    """Which metric passed its limit first, and how much later the others did."""
+    crossed = sorted((c for c in found if c.start), key=lambda c: c.start or "")
+    if not crossed:
+        return "None of the metrics that answered passed its warning limit in this window."
+    first, *later = crossed
+    then = [f"{c.metric} {minutes_between(first.start, c.start)} min later" for c in later]
+    followed = f", then {', then '.join(then)}" if then else ""
+    return f"{first.metric} passed its warning limit first, at {clock(first.start)} UTC{followed}."
+
+
+def pages(incident: Row) -> str:
+    ended = f", resolved at {clock(incident['resolved'])}" if incident["resolved"] else ", still open"
+    return f"{incident['source']} opened an incident at {clock(incident['opened'])}: {incident['title']}{ended}."
+
+
+async def objectives(desk: Desk) -> Told:
+    report = await desk.read("telemetry://sli-report")
+    rows = report.rows("objectives")
+    services = sorted({row["service"] for row in rows}, key=lambda name: worst_budget(rows, name))
+    counted = ", ".join(
+        f"{report.fields.get(verdict) or 0} {verdict.replace('_', ' ')}"
+        for verdict in ("compliant", "at_risk", "breached", "unknown")
+    )
+    facts = [f"{number_of(rows, 'objective')}: {counted}."]
+    known = [row for row in rows if row["budget_remaining"] is not None]
+    if known:
+        least = min(known, key=lambda row: row["budget_remaining"])
+        facts.append(f"Least error budget left: {least['service']}, {least['summary']}")
+    return Told(tabled([standing(rows, service) for service in services]), facts)
+
+
+def standing(rows: Sequence[Row], service: str) -> Row:
+    """One service: the share of the time each of its objectives was kept, and the worst of them."""
+    own = [row for row in rows if row["service"] == service]
+    kept = {f"{row['metric']} %": row["compliance_percentage"] for row in own}
+    left = worst_budget(rows, service)
+    return {
+        "service": service,
+        **kept,
+        "budget left": f"{100 * left:.0f} %" if left != float("inf") else None,
+        "status": own[0]["status"],
+    }
+
+
+def worst_budget(rows: Sequence[Row], service: str) -> float:
+    left = [r["budget_remaining"] for r in rows if r["service"] == service and r["budget_remaining"] is not None]
+    return min(left, default=float("inf"))
+
+
+async def unusual(desk: Desk) -> Told:
+    answer = await desk.call("detect_anomalies", hours=ANOMALY_HOURS)
+    found = answer.rows("anomalies")
+    now = [f"{row['metric']} of {row['service']}" for row in found if row["ongoing"]]
+    judged = (answer.fields.get("baseline") or {}).get("series_judged", 0)
+    rows = [
+        {
+            "service": row["service"],
+            "metric": row["metric"],
+            "from": moment(row["start"]),
+            "to": "now" if row["ongoing"] else moment(row["end"]),
+            "value": row["value"],
+            "usually": row["expected"],
+            "sigmas": row["deviation"],
+            "severity": row["severity"],
+            "seen by": row["sources"],
+        }
+        for row in sorted(found, key=lambda row: not row["ongoing"])
+    ]
+    facts = [f"{answer.fields.get('anomalies_detected', 0)} unusual stretches in {judged} series."]
+    facts.append(f"Still going on: {', '.join(now)}." if now else "None of them is still going on.")
+    return Told(tabled(rows[:10]), facts)
+
+
+async def appetite(desk: Desk) -> Told:
+    services = await desk.call("list_services")
+    rows = services.rows("services")
+    ranked = sorted(rows, key=lambda row: -((row["cpu"] or 0) + (row["memory"] or 0)))
+    shown = [
+        {"service": r["name"], "cpu %": r["cpu"], " ": bar(r["cpu"]), "memory %": r["memory"], "": bar(r["memory"])}
+        for r in ranked
+    ]
+    return Told(tabled(shown), [most(rows, "cpu"), most(rows, "memory")])
+
+
+def most(rows: Sequence[Row], metric: str) -> str:
+    known = sorted((row for row in rows if row[metric] is not None), key=lambda row: -row[metric])
+    first = ", ".join(f"{row['name']} {row[metric]:.1f} %" for row in known[:3])
+    return f"Most {metric}: {first}." if first else f"The {metric} of no service is known."
+
+
+def bar(percent: float | None, width: int = 20) -> str:
+    return "#" * round((percent or 0) * width / 100)
+
+
+def tabled(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[RenderableType]:
+    return [table(rows, columns)] if rows else []
+
+
+def readings(row: Row) -> str:
+    return ", ".join(f"{name} {cell(row[name])} %" for name in ("cpu", "memory", "error_rate"))
+
+
+def number_of(rows: Sequence[Row], what: str) -> str:
+    return f"{len(rows)} {what}{'' if len(rows) == 1 else 's'}"
+
+
+def clock(time: str | None) -> str:
+    return time[11:16] if time else "-"
+
+
+def moment(time: str) -> str:
+    return time[5:16].replace("T", " ")
+
+
+def minutes_between(start: str | None, end: str | None) -> int:
+    if not start or not end:
+        return 0
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60)
+
+
+CONVERSATIONS: tuple[tuple[str, Callable[[Desk], Awaitable[Told]]], ...] = (
+    ("How are my services?", health),
+    (f"Why was {SUSPECT} slow yesterday afternoon?", slowness),
+    ("How did every service keep its objectives in the last 30 days?", objectives),
+    (f"Is anything unusual right now, or in the last {ANOMALY_HOURS} hours?", unusual),
+    ("Who uses the most resources?", appetite),
+)

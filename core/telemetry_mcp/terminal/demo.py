@@ -1,0 +1,68 @@
+"""`telemetry-mcp demo`: the embedded estate, and five conversations with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from mcp import Client
+from rich.console import Console
+from rich.text import Text
+
+from telemetry_mcp.config import Config
+from telemetry_mcp.terminal.conversation import CONVERSATIONS, Told
+from telemetry_mcp.terminal.desk import Asked, Desk
+from telemetry_mcp.terminal.serve import listening, serve_on
+from telemetry_mcp.terminal.table import console, coverage, indented
+from telemetry_mcp.terminal.target import Target, configuration, server_over
+
+
+def run(target: Target, *, serve: bool = False, port: int | None = None, color: bool = True) -> None:
+    """Answer the conversations on stdout; with `serve`, go on over HTTP until a signal comes.
+
+    Raises CommandError when the port cannot be had, before anything is answered.
+    """
+    out = console(color=color)
+    with target.estate() as estate:
+        config = configuration(estate)
+        sock = listening(config, None, port) if serve else None
+        anyio.run(converse, config, estate.clock(), out)
+        if sock is None:
+            out.print("Next: telemetry-mcp connect claude-desktop --demo --write   ask the same in your own client")
+            out.print("      telemetry-mcp demo --serve                            this estate as an MCP endpoint")
+            out.print("      telemetry-mcp doctor --config plugins.toml            your own sources")
+            return
+        out.print("The same estate, now for your own client: telemetry-mcp connect claude-code --http URL")
+        with sock:
+            serve_on(config, sock)
+
+
+async def converse(config: Config, now_ms: int, out: Console) -> None:
+    async with Client(server_over(config)) as client:
+        for number, (question, answer) in enumerate(CONVERSATIONS, start=1):
+            await one(number, question, answer, Desk(client, now_ms), out)
+
+
+async def one(
+    number: int, question: str, answer: Callable[[Desk], Awaitable[Told]], desk: Desk, out: Console
+) -> None:
+    out.print(Text(f"{number}. {question}", style="bold"))
+    told = await answer(desk)
+    for asked in desk.asked:
+        call(asked, out)
+    for shown in told.shown:
+        out.print()
+        out.print(indented(shown))
+    out.print()
+    for fact in told.facts:
+        out.print(indented(Text(fact)))
+    out.print()
+
+
+def call(asked: Asked, out: Console) -> None:
+    """The call as it was made, and its ledger in a line: every source is in it."""
+    out.print(indented(Text(f"> {asked.call}", style="cyan")))
+    if asked.ledger:
+        out.print(indented(Text(coverage(asked.ledger), style="dim"), by=4))
+    if trouble := asked.error or asked.gap:
+        out.print(indented(Text(trouble, style="yellow"), by=4))
