@@ -118,7 +118,5 @@ def measure() -> list[Figure]:
     with server(*serve, "--config", config) as ours, server(*bare_command) as bare:
         cached, noop = anyio.run(rounds, ours, bare)
     return [
-        Figure(
-            "cached get_current_metrics over HTTP", cached, "calls/s", 0.6, noop, "no-op tool, bare SDK", ">="
-        )
+        Figure("cached get_current_metrics over HTTP", cached, "calls/s", 0.6, noop, "no-op tool, bare SDK", ">=")
     ]

@@ -21,6 +21,7 @@ LAYERS = (
     {"config", "source"},
     {"guard", "hookspecs"},
     {"__init__", "registry"},
+    {"outcome"},
     {"fanout", "merge"},
     {"access", "engine", "stream", "testing"},
     {"server"},

@@ -44,7 +44,9 @@ class Entry:
 class Cache(Protocol):
     """Where answers are kept. Neither method raises: a store that is out of reach is an empty one."""
 
-    async def get(self, key: str) -> Entry | None: ...
+    async def get(self, keys: Sequence[str]) -> Sequence[Entry | None]:
+        """What is kept under each key, in one round trip."""
+        ...
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> None: ...
 
@@ -60,9 +62,8 @@ class MemoryCache:
             getsizeof=lambda kept: size(kept[0].reply.items),
         )
 
-    async def get(self, key: str) -> Entry | None:
-        kept = self.entries.get(key)
-        return kept[0] if kept else None
+    async def get(self, keys: Sequence[str]) -> Sequence[Entry | None]:
+        return [kept[0] if (kept := self.entries.get(key)) else None for key in keys]
 
     async def put(self, key: str, entry: Entry, ttl_s: float) -> None:
         if size(entry.reply.items) <= self.entries.maxsize:
@@ -83,8 +84,11 @@ def key_of(source: str, query: Any) -> str:
     return sha256(repr((source, query.method, span, rest)).encode()).hexdigest()
 
 
-def ttl_s(query: Question[Any], settings: CacheSettings, now_ms: int) -> float:
-    """How long an answer to `query` holds; a window that ended well before now does not change any more."""
+def ttl_s(query: Question[Any], reply: Reply[Any], settings: CacheSettings, now_ms: int) -> float:
+    """How long a reply holds; a window that ended well before now does not change any more, half a reply is
+    asked again soon."""
+    if reply.partial:
+        return settings.live
     if isinstance(query, ServiceQuery):
         return settings.inventory
     if isinstance(query, SeriesQuery) and not query.latest:

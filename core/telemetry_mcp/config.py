@@ -26,7 +26,8 @@ ENV_PATH = "TELEMETRY_MCP_CONFIG"
 FILE_NAME = "plugins.toml"
 SECRET = re.compile(r"key|token|secret|password|header")
 USER_INFO = re.compile(r"//[^/\s]*@")
-PLACEHOLDER = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
+"""Capitals only: `${service}` and `${__interval}` belong to the queries."""
 
 
 class Defaults(Strict):
@@ -170,7 +171,8 @@ class Reader:
             values = self.filled(raw, missing)
             source = SourceTable(name, values, raw, tuple(missing))
             if missing and not source.optional:
-                self.report_missing(f"sources.{name}", raw, missing)
+                fix = "Set it, or write optional = true to leave this source off meanwhile"
+                self.report_missing(f"sources.{name}", raw, missing, fix)
             yield source
 
     def tables(self, table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -210,15 +212,18 @@ class Reader:
             missing.append(f"file:{name}")
             return ""
 
-    def report_missing(self, table: str, raw: Mapping[str, Any], missing: list[str]) -> None:
+    def report_missing(self, table: str, raw: Mapping[str, Any], missing: list[str], fix: str) -> None:
         for name in dict.fromkeys(missing):
             key = next((key for key, value in raw.items() if name in str(value)), "")
             what = f"{name} cannot be read" if name.startswith("file:") else f"the variable {name} is not set"
-            self.report(table, key, what, "Set it, or write optional = true to leave this source off meanwhile")
+            self.report(table, key, what, fix)
 
     def validated(self, model: type[M], table: str, raw: Any) -> M | None:
+        missing: list[str] = []
+        values = self.filled(raw, missing)
+        self.report_missing(table, raw, missing, "Set it, or write a default: ${NAME:-default}")
         try:
-            return model.model_validate(raw)
+            return model.model_validate(values)
         except ValidationError as error:
             self.problems += problems_of(error, str(self.path), table, model, raw)
             return None

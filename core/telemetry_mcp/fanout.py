@@ -8,30 +8,28 @@ caller has left it is cancelled.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar
 
 import anyio
-import numpy as np
 from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.cache import Cache, CacheSettings, Entry, MemoryCache, key_of, ttl_s
-from telemetry_mcp.errors import SourceError, SourceTimeoutError
-from telemetry_mcp.model import Failure, Outcome, Question, Reply, Series, SeriesQuery, Status
-from telemetry_mcp.registry import Absent, Instance, Registry
-from telemetry_mcp.source import METHODS, now_ms
-from telemetry_mcp.text import clean
+from telemetry_mcp.model import Outcome, Question, Reply
+from telemetry_mcp.outcome import failed, fit, late, missing, narrow, status_of, unsupported
+from telemetry_mcp.registry import Instance, Registry
+from telemetry_mcp.source import now_ms
 
 T = TypeVar("T")
 
-CAPABILITY = {method: name for name, method in METHODS.items()}
-OWN_WORDS = ("query", "detail", "fix")
-"""The fields of items that a plugin writes itself; names and titles are the backend's, and stay as they are."""
+LATE_COUNTS_S = 1.0
+"""A source that did not answer a more impatient call than this has not thereby shown itself to be down."""
 
 Progress = Callable[[Outcome[Any], int, int], Awaitable[None]]
 """Called as each source answers, with how many have and how many were asked."""
@@ -49,14 +47,39 @@ class Deadline:
         return max(0.0, self.at - anyio.current_time())
 
 
-@dataclass(eq=False, slots=True)
-class Flight(Generic[T]):
-    """One upstream call under way, and how many callers wait for it."""
+class Waiter:
+    """One call that waits: the outcomes of its sources as they come in."""
 
+    def __init__(self) -> None:
+        self.landed: deque[Outcome[Any]] = deque()
+        self.closed = False
+        self.bell = Event()
+
+    def land(self, outcome: Outcome[Any]) -> None:
+        self.landed.append(outcome)
+        self.bell.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self.bell.set()
+
+    async def next(self) -> Outcome[Any]:
+        while not self.landed:
+            if self.closed:
+                raise RuntimeError("the fan-out was closed while a call was under way")
+            self.bell = Event()
+            await self.bell.wait()
+        return self.landed.popleft()
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One upstream call under way, and the calls that wait for it."""
+
+    key: str
+    source: str
     scope: CancelScope = field(default_factory=CancelScope)
-    done: Event = field(default_factory=Event)
-    waiting: int = 0
-    outcome: Outcome[T] | None = None
+    waiters: set[Waiter] = field(default_factory=set)
 
 
 class Fanout:
@@ -79,7 +102,7 @@ class Fanout:
         self.cache: Cache = cache or MemoryCache(self.settings.max_mb)
         self.clock_ms = clock_ms
         self.observe = observe
-        self.flights: dict[str, Flight[Any]] = {}
+        self.flights: dict[str, Flight] = {}
         self.tasks: TaskGroup = create_task_group()
 
     async def __aenter__(self) -> Fanout:
@@ -89,6 +112,8 @@ class Fanout:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        for waiter in {waiter for flight in self.flights.values() for waiter in flight.waiters}:
+            waiter.close()
         self.tasks.cancel_scope.cancel()
         return await self.tasks.__aexit__(kind, error, trace)
 
@@ -110,30 +135,29 @@ class Fanout:
         instances = [i for i in self.registry.instances if only is None or i.name in only]
         asked = {i.name: narrowed for i in instances if (narrowed := narrow(i, question)) is not None}
         outcomes: dict[str, Outcome[T]] = {}
-        cut_short = False
-
-        async with create_task_group() as calls:
-
-            async def one(instance: Instance) -> None:
-                nonlocal cut_short
-                outcome = await self.one(instance, asked[instance.name], deadline, fresh)
-                outcomes[instance.name] = outcome
-                if progress is not None:
-                    await progress(outcome, len(outcomes), len(asked))
-                if enough is not None and enough(outcome):
-                    cut_short = True
-                    calls.cancel_scope.cancel()
-
-            for instance in instances:
-                if instance.name in asked:
-                    calls.start_soon(one, instance)
-
-        unable = [
-            absent for absent in self.registry.absent if absent.broken and (only is None or absent.name in only)
-        ]
-        skipped = {i.name: unsupported(i, question) for i in instances if i.name not in asked}
-        ledger = [found for i in instances if (found := outcomes.get(i.name) or skipped.get(i.name))]
-        return ledger + ([] if cut_short else [missing(absent) for absent in unable])
+        waiter, flights = Waiter(), list[Flight]()
+        given_up: set[str] = set()
+        try:
+            with move_on_after(deadline.left_s):
+                await self.take_off(asked, fresh, waiter, flights)
+                while len(outcomes) < len(asked):
+                    outcome = await waiter.next()
+                    outcomes[outcome.source] = outcome
+                    if progress is not None:
+                        await progress(outcome, len(outcomes), len(asked))
+                    if enough is not None and enough(outcome):
+                        return [outcomes[i.name] for i in instances if i.name in outcomes]
+        finally:
+            given_up = {flight.source for flight in flights if self.leave(flight, waiter)}
+        for instance in instances:
+            if instance.name in asked and instance.name not in outcomes:
+                outcomes[instance.name] = late(instance, deadline.seconds)
+                # However many calls gave up on one upstream call, it is one failure of the source.
+                if instance.name in given_up and deadline.seconds >= LATE_COUNTS_S:
+                    instance.guard.late()
+        broken = [a for a in self.registry.absent if a.broken and (only is None or a.name in only)]
+        ledger = [outcomes.get(i.name) or unsupported(i, question) for i in instances]
+        return [*ledger, *(missing(absent) for absent in broken)]
 
     async def ask_all(
         self,
@@ -154,65 +178,58 @@ class Fanout:
                 asks.start_soon(one, place, question)
         return answers
 
-    async def one(self, instance: Instance, question: Question[T], deadline: Deadline, fresh: bool) -> Outcome[T]:
-        """What one source gave by the deadline."""
-        key = key_of(instance.name, question)
-        with move_on_after(deadline.left_s):
-            return await self.known(instance, question, key, fresh)
-        if key not in self.flights:  # nobody waits for it any more: however many gave up, it is one late call
-            instance.guard.late()
-        error = SourceTimeoutError(
-            f"no answer by the call's deadline of {deadline.seconds:g} s",
-            hint="ask for a shorter window, or with a larger deadline_s",
-        )
-        return failed(instance, error, deadline.seconds * 1000)
+    async def take_off(
+        self, asked: Mapping[str, Question[Any]], fresh: bool, waiter: Waiter, flights: list[Flight]
+    ) -> None:
+        """Land what is kept at once, and start or join a flight for everything else."""
+        instances = [instance for instance in self.registry.instances if instance.name in asked]
+        keys = [key_of(instance.name, asked[instance.name]) for instance in instances]
+        kept = [None] * len(keys) if fresh else await self.cache.get(keys)
+        for instance, key, entry in zip(instances, keys, kept, strict=True):
+            if entry is not None:
+                waiter.land(self.aged(instance, entry))
+                continue
+            flight = self.flights.get(key)
+            if flight is None:
+                flight = self.flights[key] = Flight(key, instance.name)
+                self.tasks.start_soon(self.fly, flight, instance, asked[instance.name])
+            flight.waiters.add(waiter)
+            flights.append(flight)
 
-    async def known(self, instance: Instance, question: Question[T], key: str, fresh: bool) -> Outcome[T]:
-        """The kept answer, or that of the call under way, or that of a new one."""
-        kept = None if fresh else await self.cache.get(key)
-        if kept is not None:
-            age_s = max(0, self.clock_ms() - kept.at_ms) / 1000
-            return Outcome(instance.name, instance.plugin, status_of(kept.reply), kept.reply, 0.0, None, age_s)
-        flight = self.flights.get(key)
-        if flight is None:
-            flight = self.flights[key] = Flight()
-            self.tasks.start_soon(self.fly, flight, instance, question, key)
-        return await self.landed(flight, key)
+    def aged(self, instance: Instance, entry: Entry) -> Outcome[Any]:
+        age_s = max(0, self.clock_ms() - entry.at_ms) / 1000
+        return Outcome(instance.name, instance.plugin, status_of(entry.reply), entry.reply, 0.0, None, age_s)
 
-    async def landed(self, flight: Flight[T], key: str) -> Outcome[T]:
-        flight.waiting += 1
-        try:
-            await flight.done.wait()
-        finally:
-            flight.waiting -= 1
-            if flight.waiting == 0 and flight.outcome is None:
-                flight.scope.cancel()
-                self.forget(flight, key)
-        if flight.outcome is None:
-            raise RuntimeError("the fan-out was closed while a call was under way")
-        return flight.outcome
+    def leave(self, flight: Flight, waiter: Waiter) -> bool:
+        """The call waits no longer. A flight that nobody waits for any more is cancelled: then True."""
+        flight.waiters.discard(waiter)
+        if flight.waiters or self.flights.get(flight.key) is not flight:
+            return False
+        del self.flights[flight.key]
+        flight.scope.cancel()
+        return True
 
-    async def fly(self, flight: Flight[T], instance: Instance, question: Question[T], key: str) -> None:
+    async def fly(self, flight: Flight, instance: Instance, question: Question[Any]) -> None:
         try:
             with flight.scope:
-                flight.outcome = outcome = await self.outcome(instance, question)
-                self.forget(flight, key)
-                flight.done.set()
+                outcome = await self.outcome(instance, question)
+                self.land(flight, outcome)
                 if outcome.failure is None:
-                    ttl = ttl_s(question, self.settings, self.clock_ms())
-                    await self.cache.put(key, Entry(outcome.reply, self.clock_ms()), ttl)
+                    entry = Entry(outcome.reply, self.clock_ms())
+                    await self.cache.put(
+                        flight.key, entry, ttl_s(question, outcome.reply, self.settings, entry.at_ms)
+                    )
         except get_cancelled_exc_class() as error:
             if self.tasks.cancel_scope.cancel_called:
                 raise
             # Nobody cancelled it: the plugin raised this itself, and it would end the whole fan-out.
-            flight.outcome = flight.outcome or failed(instance, error, None)
-        finally:
-            self.forget(flight, key)
-            flight.done.set()
+            self.land(flight, failed(instance, error, None))
 
-    def forget(self, flight: Flight[Any], key: str) -> None:
-        if self.flights.get(key) is flight:
-            del self.flights[key]
+    def land(self, flight: Flight, outcome: Outcome[Any]) -> None:
+        if self.flights.get(flight.key) is flight:
+            del self.flights[flight.key]
+        for waiter in flight.waiters:
+            waiter.land(outcome)
 
     async def outcome(self, instance: Instance, question: Question[T]) -> Outcome[T]:
         """Ask the source through its guard. Whatever it raises becomes a failure in the ledger."""
@@ -228,79 +245,3 @@ class Fanout:
             outcome = Outcome(instance.name, instance.plugin, status_of(reply), reply, latency_ms)
         self.observe(outcome)
         return outcome
-
-
-def narrow(instance: Instance, question: Question[T]) -> Question[T] | None:
-    """The part of the question that this source can answer; None when there is none."""
-    if CAPABILITY[question.method] not in instance.capabilities:
-        return None
-    offered = instance.source.metrics()
-    if not isinstance(question, SeriesQuery) or offered is None:
-        return question
-    metrics = tuple(metric for metric in question.metrics if metric in offered)
-    return cast("Question[T]", replace(question, metrics=metrics)) if metrics else None
-
-
-def status_of(reply: Reply[Any]) -> Status:
-    if reply.partial:
-        return "partial"
-    return "ok" if any(not isinstance(item, Series) or has_numbers(item) for item in reply.items) else "no_data"
-
-
-def has_numbers(series: Series) -> bool:
-    return not bool(np.isnan(series.values).all())
-
-
-def fit(reply: Reply[T], instance: Instance) -> Reply[T]:
-    """The reply with this source's credentials out of everything that the plugin itself says.
-
-    TypeError when it is not what the contract says: what comes after may rely on the shapes.
-    """
-
-    def tidy(texts: Sequence[str]) -> list[str]:
-        return [clean(instance.redact(text), 2000) for text in texts]
-
-    def safe(item: T) -> T:
-        if isinstance(item, Series):
-            check_shape(item)
-        said = {name: text for name in OWN_WORDS if isinstance(text := getattr(item, name, None), str)}
-        hidden = {name: instance.redact(text) for name, text in said.items()}
-        return item if hidden == said else cast("T", replace(cast("Any", item), **hidden))
-
-    partial = clean(instance.redact(reply.partial)) if reply.partial else None
-    return Reply([safe(item) for item in reply.items], tidy(reply.queries), tidy(reply.warnings), partial)
-
-
-def check_shape(series: Series) -> None:
-    times, values = series.timestamps_ms, series.values
-    arrays = isinstance(times, np.ndarray) and isinstance(values, np.ndarray)
-    if not arrays or times.dtype.kind not in "iu" or values.dtype.kind not in "fiu":
-        raise TypeError("a Series needs NumPy arrays: int64 timestamps_ms and float64 values")
-    if times.ndim != 1 or times.shape != values.shape:
-        raise TypeError(f"a Series of {times.shape} timestamps has values of {values.shape}")
-
-
-def failed(instance: Instance, error: BaseException, latency_ms: float | None) -> Outcome[Any]:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, SourceError):
-        message = clean(instance.redact(str(error)))
-        failure = Failure(error.kind, message, instance.redact(error.hint), getattr(error, "retry_after_s", None))
-    else:
-        message = clean(instance.redact(f"the plugin failed: {type(error).__name__}: {error}"))
-        failure = Failure("plugin", message, "report this to whoever wrote the plugin")
-    return Outcome(instance.name, instance.plugin, "failed", Reply(), latency_ms, failure)
-
-
-def unsupported(instance: Instance, question: Question[Any]) -> Outcome[Any]:
-    capability = CAPABILITY[question.method]
-    if capability in instance.capabilities and isinstance(question, SeriesQuery):
-        what, hint = f"has none of {', '.join(question.metrics)}", "add it under this source's [metrics]"
-    else:
-        what, hint = f"has no {capability}", ""
-    return Outcome(instance.name, instance.plugin, "skipped", Reply(), None, Failure("unsupported", what, hint))
-
-
-def missing(absent: Absent) -> Outcome[Any]:
-    failure = Failure("plugin", absent.reason, absent.fix)
-    return Outcome(absent.name, absent.plugin, "failed", Reply(), None, failure)

@@ -47,6 +47,8 @@ BY_STATUS: Mapping[int, type[SourceError]] = {
     408: SourceTimeoutError,
     429: RateLimitedError,
 }
+EPOCH_S = 1e9
+"""A reset so far away is the time of day at which it resets, not how long to wait."""
 OFF_LOOP_BYTES = 128 * 1024
 
 Explain = Callable[["HttpReply"], str]
@@ -81,7 +83,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             continue
         try:
             if isfinite(seconds := float(value)):
-                return max(0.0, seconds)
+                return max(0.0, seconds - time() if seconds >= EPOCH_S else seconds)
         except ValueError:
             pass
         try:

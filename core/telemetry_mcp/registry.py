@@ -24,7 +24,7 @@ from telemetry_mcp.guard import Guard
 from telemetry_mcp.http import http_for
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import HttpSettings, SourceSettings
-from telemetry_mcp.source import Context, Source, capabilities
+from telemetry_mcp.source import Context, Source
 from telemetry_mcp.text import clean
 
 GROUP = "telemetry_mcp"
@@ -42,7 +42,7 @@ class Instance:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        return capabilities(type(self.source))
+        return self.source.capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ def load(config: Config) -> Registry:
         instances=tuple(made for table in config.sources if (made := loader.source(table))),
         absent=tuple(loader.absent),
     )
+    loader.check_owners()
     if config.problems:
         raise ConfigError(config.problems)
     return registry
@@ -192,6 +193,15 @@ class Loader:
             max_concurrency=settings.max_concurrency,
         )
         return Instance(table.name, settings.plugin, source, guard, Redactor(settings))
+
+    def check_owners(self) -> None:
+        names = [table.name for table in self.config.sources]
+        for name, metric in self.config.catalog.items():
+            if metric.owner is not None and metric.owner not in names:
+                problem = f"It must name a source{suggest(metric.owner, names)}"
+                self.config.problems.append(
+                    Problem(str(self.config.path), f"metrics.{name}", "owner", f"found {metric.owner!r}", problem)
+                )
 
     def file(self, plugin: str) -> Path:
         return self.config.path.parent / plugin.partition(":")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -11,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     HttpUrl,
     SecretStr,
     field_validator,
@@ -79,9 +79,9 @@ class HttpSettings(SourceSettings):
     password: SecretStr | None = Field(None, description="basic authentication")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="more headers for every request")
-    ca_file: Path | None = Field(None, description="PEM of a private certificate authority")
-    cert_file: Path | None = Field(None, description="PEM of a client certificate")
-    key_file: Path | None = Field(None, description="PEM of the client certificate's key")
+    ca_file: FilePath | None = Field(None, description="PEM of a private certificate authority")
+    cert_file: FilePath | None = Field(None, description="PEM of a client certificate")
+    key_file: FilePath | None = Field(None, description="PEM of the client certificate's key")
     verify_tls: bool = Field(True, description="check the server's certificate")
     proxy: HttpUrl | None = Field(None, description="HTTP proxy; the environment's proxies are not used")
     max_body_mb: int = Field(64, ge=1, le=1024, description="largest answer taken, after decompression")

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from time import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,7 +37,7 @@ from telemetry_mcp.model import (
     Service,
     ServiceQuery,
 )
-from telemetry_mcp.setting import HttpSettings, SourceSettings
+from telemetry_mcp.setting import SourceSettings
 from telemetry_mcp.thread import Threads
 
 if TYPE_CHECKING:
@@ -79,6 +78,15 @@ class Source:
     Settings: ClassVar[type[SourceSettings]] = SourceSettings
     native_language: ClassVar[str] = ""
     """What run_native takes, for the reader: `PromQL`, `NRQL`, ..."""
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    """What it can do: filled in from the methods that it overrides."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        overridden = (
+            name for name, method in METHODS.items() if getattr(cls, method) is not getattr(Source, method)
+        )
+        cls.capabilities = tuple(overridden)
 
     def __init__(self, settings: SourceSettings, context: Context) -> None:
         self.settings = settings
@@ -123,23 +131,3 @@ class Source:
 
     async def close(self) -> None:
         """Let go of what was opened. The Http that was handed in is closed by whoever handed it in."""
-
-
-@cache
-def capabilities(source: type[Source]) -> tuple[str, ...]:
-    """What a source class can do: the methods it overrides."""
-    return tuple(
-        name for name, method in METHODS.items() if getattr(source, method) is not getattr(Source, method)
-    )
-
-
-__all__ = [
-    "METHODS",
-    "Context",
-    "HttpSettings",
-    "Source",
-    "SourceSettings",
-    "Threads",
-    "capabilities",
-    "now_ms",
-]

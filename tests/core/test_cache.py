@@ -49,13 +49,13 @@ def past(query: SeriesQuery, ago_ms: int) -> SeriesQuery:
     ],
 )
 def test_how_long_an_answer_holds_goes_by_what_was_asked(query: Question[object], seconds: float) -> None:
-    assert ttl_s(query, SETTINGS, NOW_MS) == seconds
+    assert ttl_s(query, Reply(), SETTINGS, NOW_MS) == seconds
 
 
 def test_the_times_are_the_users() -> None:
     settings = CacheSettings(live=1, closed=2, inventory=3)
     kinds: list[Question[object]] = [replace(CPU, latest=True), past(CPU, HOUR_MS), ServiceQuery(HOUR)]
-    assert [ttl_s(query, settings, NOW_MS) for query in kinds] == [1, 2, 3]
+    assert [ttl_s(query, Reply(), settings, NOW_MS) for query in kinds] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("query", [replace(CPU, latest=True), ServiceQuery(HOUR)])
@@ -104,10 +104,10 @@ async def test_a_kept_answer_comes_back_until_its_time_is_over() -> None:
     entry = Entry(Reply([Service("checkout")]), NOW_MS)
     await cache.put("k", entry, 10)
     now = 109.9
-    assert await cache.get("k") is entry
-    assert await cache.get("other") is None
+    assert (await cache.get(["k"]))[0] is entry
+    assert (await cache.get(["other"]))[0] is None
     now = 110.0
-    assert await cache.get("k") is None
+    assert (await cache.get(["k"]))[0] is None
 
 
 async def test_the_least_recently_used_goes_first_when_the_bytes_run_out() -> None:
@@ -115,9 +115,9 @@ async def test_the_least_recently_used_goes_first_when_the_bytes_run_out() -> No
     third = (2**20 // 3 - 2 * ITEM_BYTES) // 16
     for key in ("a", "b", "c"):
         await cache.put(key, Entry(reply(third), 0), 60)
-    assert await cache.get("a") is not None
+    assert (await cache.get(["a"]))[0] is not None
     await cache.put("d", Entry(reply(third), 0), 60)
-    kept = [key for key in "abcd" if await cache.get(key)]
+    kept = [key for key in "abcd" if (await cache.get([key]))[0]]
     assert kept == ["a", "c", "d"]
     assert cache.entries.currsize <= 2**20
 
@@ -126,8 +126,8 @@ async def test_an_answer_larger_than_the_whole_cache_is_not_kept_and_drives_noth
     cache = MemoryCache(max_mb=1)
     await cache.put("small", Entry(reply(10), 0), 60)
     await cache.put("oversize", Entry(reply(2**16), 0), 60)
-    assert await cache.get("oversize") is None
-    assert await cache.get("small") is not None
+    assert (await cache.get(["oversize"]))[0] is None
+    assert (await cache.get(["small"]))[0] is not None
 
 
 async def test_an_answer_that_is_renewed_counts_once() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from math import floor, log10
+from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
 import orjson
 import pytest
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, TextContent, Tool
 
 from telemetry_mcp import log
@@ -28,6 +31,7 @@ from telemetry_mcp.server.app import build
 NOW_MS = (20_500 * 86_400 + 15 * 3600) * 1000
 """2026-02-16T15:00:00Z: the payment incident ended yesterday, notification-service has been failing for 40 min."""
 SECRETS = (datadog.API_KEY, datadog.APP_KEY, newrelic.API_KEY, pagerduty.API_KEY)
+COMMAND = (sys.executable, "-m", "telemetry_mcp", "serve")
 REMEMBERED = ("prometheus", "datadog", "newrelic", "pagerduty", "stranger")
 
 
@@ -170,3 +174,98 @@ async def desk(open_desk: OpenDesk, config: Config) -> Desk:
 @pytest.fixture
 def ask(desk: Desk) -> Ask:
     return desk.ask
+
+
+class Gate:
+    """A backend of raw sockets that answers when it is let, so that a call under way can be waited for.
+
+    `asked` is set when a request has come, `left` when its sender hung up before the answer.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.left, self.may_answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked.set()
+        hung_up = asyncio.ensure_future(reader.read())
+        allowed = asyncio.ensure_future(self.may_answer.wait())
+        await asyncio.wait([hung_up, allowed], return_when=asyncio.FIRST_COMPLETED)
+        if hung_up.done():
+            self.left.set()
+        else:
+            body = b'{"status":"success","data":["checkout"]}'
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode() + body)
+        hung_up.cancel()
+        allowed.cancel()
+        writer.close()
+
+    def config(self, folder: Path) -> Path:
+        """A plugins.toml whose only source is this one."""
+        path = folder / "plugins.toml"
+        path.write_text(f'[sources.gate]\nplugin = "prometheus"\nurl = "{self.url}"\n')
+        return path
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[Gate]:
+    gate = Gate()
+    async with await asyncio.start_server(gate.serve, "127.0.0.1", 0) as server:
+        gate.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        yield gate
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """`telemetry-mcp serve --transport http` in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/mcp")
+
+    def end(self) -> int:
+        """Tell it to end, if it has not been told, and wait; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=20)
+        return self.process.returncode
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Starts servers; the arguments are those of the command. All are ended with the module."""
+    started: list[Served] = []
+
+    def start(*arguments: str) -> Served:
+        command = [*COMMAND, "--transport", "http", "--port", "0", *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        said = process.stderr.readline()
+        assert "listening on " in said, said + process.stderr.read()
+        started.append(Served(said.split("listening on ")[1].strip(), process))
+        return started[-1]
+
+    yield start
+    for served in started:
+        served.end()
+
+
+OverStdio = Callable[..., StdioServerParameters]
+
+
+@pytest.fixture(scope="session")
+def over_stdio() -> OverStdio:
+    """How a client starts the server; the arguments are those of the command."""
+
+    def command(*arguments: str) -> StdioServerParameters:
+        return StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], *arguments])
+
+    return command

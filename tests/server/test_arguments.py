@@ -10,9 +10,10 @@ import pytest
 from telemetry_mcp.config import Objective
 
 if TYPE_CHECKING:
+    from tests.server.conftest import Ask, OpenDesk
+
     from telemetry_mcp.config import Config
     from telemetry_mcp.demo.emulator import Emulators
-    from tests.server.conftest import Ask, OpenDesk
 
 PAYMENT = "payment-processor"
 HISTORY: dict[str, Any] = {"service": PAYMENT, "metric_type": "cpu"}
@@ -45,8 +46,16 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("query_historical_metrics", {**HISTORY, "start": "0001-01-01"}, "look-back of 90 days"),
     ("query_historical_metrics", {**HISTORY, "compare_to": "200d"}, "look-back of 90 days"),
     ("query_historical_metrics", {**HISTORY, "compare_to": "1s"}, "shorter than one step"),
-    ("query_historical_metrics", {**HISTORY, "compare_to": "last week"}, "compare_to='last week' is not a duration"),
-    ("query_historical_metrics", {**HISTORY, "start": "yesterday"}, "start='yesterday' is not a time; write RFC 3339"),
+    (
+        "query_historical_metrics",
+        {**HISTORY, "compare_to": "last week"},
+        "compare_to='last week' is not a duration",
+    ),
+    (
+        "query_historical_metrics",
+        {**HISTORY, "start": "yesterday"},
+        "start='yesterday' is not a time; write RFC 3339",
+    ),
     ("query_historical_metrics", {**HISTORY, "start": "now-6x"}, "not a duration"),
     ("query_historical_metrics", {**HISTORY, "step": "0s"}, "step=0 must be"),
     ("query_historical_metrics", {**HISTORY, "step": "-1m"}, "step='-1m' is not a duration"),
@@ -80,18 +89,34 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("query_historical_metrics", {**HISTORY, "hour": 3}, "no argument 'hour'; did you mean 'hours'? Valid: "),
     ("list_services", {"tema": "edge"}, "no argument 'tema'; did you mean 'team'?"),
     ("list_sources", {"verbose": True}, "no argument 'verbose'"),
-    ("query_historical_metrics", {"service": PAYMENT}, "needs the argument 'metric_type'; needed: service, metric"),
+    (
+        "query_historical_metrics",
+        {"service": PAYMENT},
+        "needs the argument 'metric_type'; needed: service, metric",
+    ),
     ("get_current_metrics", {}, "needs the argument 'service'"),
     ("get_current_metrics", {"service": ""}, "'service' is not valid"),
     ("get_current_metrics", {"service": "x" * 301}, "at most 300 characters"),
     ("get_current_metrics", {"service": PAYMENT, "metrics": "cpu"}, "'metrics' is not valid"),
-    ("get_current_metrics", {"service": PAYMENT, "metrics": ["memry"]}, f"did you mean 'memory'? Valid: {METRICS}"),
+    (
+        "get_current_metrics",
+        {"service": PAYMENT, "metrics": ["memry"]},
+        f"did you mean 'memory'? Valid: {METRICS}",
+    ),
     ("query_historical_metrics", {**HISTORY, "metric_type": "cpuu"}, f"did you mean 'cpu'? Valid: {METRICS}"),
     ("check_sli_compliance", {**SLI, "metric": "avalability"}, f"did you mean 'availability'? Valid: {METRICS}"),
     ("check_sli_compliance", {"service": PAYMENT}, "name a service and a metric, or a configured slo"),
-    ("check_sli_compliance", {**SLI, "metric": "latency_p99"}, "latency_p99 has no threshold of its own; give one"),
+    (
+        "check_sli_compliance",
+        {**SLI, "metric": "latency_p99"},
+        "latency_p99 has no threshold of its own; give one",
+    ),
     ("check_sli_compliance", {**SLI, "comparison": "=="}, "should be '<=', '<', '>=' or '>'"),
-    ("check_sli_compliance", {"slo": "checkout-latncy"}, "did you mean 'checkout-latency'? Valid: checkout-latency"),
+    (
+        "check_sli_compliance",
+        {"slo": "checkout-latncy"},
+        "did you mean 'checkout-latency'? Valid: checkout-latency",
+    ),
     ("detect_anomalies", {"metric": "memori"}, f"did you mean 'memory'? Valid: {METRICS}"),
     (
         "list_incidents",
@@ -162,7 +187,10 @@ async def test_an_unknown_service_is_answered_with_the_valid_ones_from_the_inven
     ("arguments", "says"),
     [
         ({"environment": "prod"}, "no service has the environment 'prod'; did you mean 'production'? Valid: "),
-        ({"team": "payment"}, "did you mean 'payments'? Valid: data-platform, edge, identity, messaging, payments"),
+        (
+            {"team": "payment"},
+            "did you mean 'payments'? Valid: data-platform, edge, identity, messaging, payments",
+        ),
     ],
 )
 async def test_an_unknown_team_or_environment_is_answered_with_the_valid_ones(

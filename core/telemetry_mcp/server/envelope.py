@@ -27,6 +27,8 @@ Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
 """A whole number stays one: 60 costs the reader less than 60.0."""
 
 QUERY_LIMIT = 100
+NOTE_LIMIT = 500
+"""Of the coverage note: what failed sources say is cut, so that each of their names is in it."""
 
 
 class Shape(BaseModel):
@@ -186,7 +188,8 @@ def coverage(lines: Sequence[Line]) -> Coverage:
     """How much of what was asked the answer stands on, in a sentence that cannot be overlooked."""
     asked = [line for line in lines if line.status != "skipped"]
     answered = [line for line in asked if line.status != "failed"]
-    faults = [f"{line.name}: {line.error.message}" for line in asked if line.error]
+    room = max(60, NOTE_LIMIT // max(1, sum(line.error is not None for line in asked)))
+    faults = [clean(f"{line.name}: {line.error.message}", room) for line in asked if line.error]
     if not asked:
         note = "no configured source can answer this"
     elif not answered:
@@ -195,9 +198,7 @@ def coverage(lines: Sequence[Line]) -> Coverage:
         note = f"{len(answered)} of {len(asked)} sources answered; treat absence as unknown. " + "; ".join(faults)
     else:
         note = "every source that can answer this did"
-    return Coverage(
-        asked=len(asked), answered=len(answered), complete=bool(asked) and not faults, note=clean(note, 600)
-    )
+    return Coverage(asked=len(asked), answered=len(answered), complete=bool(asked) and not faults, note=note)
 
 
 def envelope(*answers: Sequence[Outcome[Any]], more: Iterable[str] = ()) -> dict[str, Any]:

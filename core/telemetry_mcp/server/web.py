@@ -73,7 +73,8 @@ def security(settings: ServerSettings) -> TransportSecuritySettings:
 
 
 class Graceful(uvicorn.Server):
-    """Closes the streams that listen for updates when the signal comes: they would hold it open for ever."""
+    """Ends on a signal without dying of it, and closes the streams that listen for updates: they would hold it
+    open for ever."""
 
     def __init__(self, config: uvicorn.Config, server: MCPServer[Any]) -> None:
         super().__init__(config)
@@ -83,7 +84,9 @@ class Graceful(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.listeners is not None:
             self.listeners.close()
-        super().handle_exit(sig, frame)
+        # uvicorn would keep the signal and send it to the process again, once all is closed.
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 async def run(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, sock: socket.socket) -> None:

@@ -28,8 +28,8 @@ def ask(config: Config, tool: str, pairs: Sequence[str], timeout_s: float | None
             if tool not in tools:
                 return CommandError(f"no tool is called {tool!r}{suggest(tool, tools)}", code=1)
             values = arguments(tools[tool], pairs, timeout_s)
-            tell = progress if sys.stderr.isatty() else None
-            return await client.call_tool(tool, values, progress_callback=tell)
+            progress = tell if sys.stderr.isatty() else None
+            return await client.call_tool(tool, values, progress_callback=progress)
 
     answer = anyio.run(call)
     if isinstance(answer, CommandError):  # raised inside, it would come out wrapped in exception groups
@@ -68,8 +68,8 @@ def value(text: str, schema: dict[str, Any]) -> Any:
     return found
 
 
-async def progress(answered: float, asked: float | None, message: str | None) -> None:
-    print(f"  {answered:g} of {asked or 0:g}  {message}", file=sys.stderr)  # noqa: T201
+async def tell(progress: float, total: float | None, message: str | None) -> None:
+    print(f"  {progress:g} of {total or 0:g}  {message}", file=sys.stderr)  # noqa: T201
 
 
 def said(answer: CallToolResult) -> str:

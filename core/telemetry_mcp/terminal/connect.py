@@ -1,4 +1,4 @@
-"""`telemetry-mcp connect`: the entry that makes an MCP client start this server, printed or merged into its file."""
+"""`telemetry-mcp connect`: the entry by which an MCP client starts this server, printed or put into its file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from telemetry_mcp.config import PLACEHOLDER
+from telemetry_mcp.config import PLACEHOLDER, locate
 from telemetry_mcp.terminal.target import CommandError
 
 ClientName = Literal["claude-desktop", "claude-code", "cursor"]
@@ -19,6 +20,29 @@ ClientName = Literal["claude-desktop", "claude-code", "cursor"]
 NAME = "telemetry"
 """What the server is called in the client's file."""
 SERVERS = "mcpServers"
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """`text` is for stdout, `notes` for whoever reads along."""
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def run(client: ClientName, config: Path | None, *, demo: bool, url: str | None, write: bool) -> Connected:
+    """Print or write the entry. ConfigError without a plugins.toml, CommandError where it cannot be done."""
+    path = None if demo or url else locate(config, os.environ)
+    made = entry(client, path, url)
+    notes = [f"or: {command_line(made)}"] if client == "claude-code" else []
+    if path and (needed := variables(path)):
+        notes.append(f'the client must pass these on, under "env" of the entry: {", ".join(needed)}')
+    file = file_of(client)
+    if not write:
+        return Connected(json.dumps(document(made), indent=2), (f"goes into {file} (--write merges it)", *notes))
+    backup = merge(file, made)
+    kept = f"; what was there is kept in {backup}" if backup else ""
+    return Connected(f"written to {file}{kept}", (f"restart {client} to load it", *notes))
 
 
 def entry(client: ClientName, config: Path | None, url: str | None) -> dict[str, Any]:
@@ -64,7 +88,7 @@ def file_of(client: ClientName, environ: Mapping[str, str] = os.environ, platfor
     return folder / "Claude" / "claude_desktop_config.json"
 
 
-def write(file: Path, made: Mapping[str, Any]) -> Path | None:
+def merge(file: Path, made: Mapping[str, Any]) -> Path | None:
     """Merge the entry into `file`, whatever else is in it; the former file is kept beside it, which is returned.
 
     CommandError, and nothing changed, when the file is not the JSON that it should be.

@@ -1,4 +1,4 @@
-"""The five example conversations: what is asked, and what can be said of the answers without inventing anything."""
+"""The five example conversations: what is asked, and what the answers say, nothing of it invented."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from rich.console import RenderableType
 
 from telemetry_mcp.terminal.crossing import Crossing, crossing
 from telemetry_mcp.terminal.desk import Asked, Desk, Row
-from telemetry_mcp.terminal.table import cell, spark, table
+from telemetry_mcp.terminal.sparkline import bar, sparkline
+from telemetry_mcp.terminal.table import cell, table
 
 SUSPECT = "payment-processor"
 SYMPTOMS = ("cpu", "latency_p95", "error_rate")
 ANOMALY_HOURS = 48
+MOST = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The answer: tables, and sentences that say nothing but what is in them."""
+    """What was asked and answered: tables, and sentences that say nothing but what is in them."""
 
+    calls: Sequence[Asked]
     shown: Sequence[RenderableType]
     facts: Sequence[str]
 
@@ -38,6 +41,7 @@ async def health(desk: Desk) -> Told:
     columns = ("name", "status", "cpu", "memory", "error_rate", "team", "open_incidents")
     titles = ("opened", "status", "severity", "service", "title", "source")
     return Told(
+        [services, incidents],
         [*tabled(rows, columns), *tabled(opened, titles)],
         [f"{len(rows)} services: {counted or 'none'}; {number_of(opened, 'open incident')}.", *named],
     )
@@ -62,16 +66,17 @@ async def slowness(desk: Desk) -> Told:
     paged = [row for row in incidents.rows("incidents") if row["opened"] <= end]
     limits = {row["name"]: row for row in catalog.rows("metrics")}
     found = [crossing(histories[m].fields, limits[m]) for m in SYMPTOMS if histories[m].fields and m in limits]
-    rows = [symptom(c, histories[c.metric].fields) for c in found]
+    rows = [symptom(c, histories[c.metric].fields, desk.plain) for c in found]
+    calls = [catalog, *(histories[metric] for metric in SYMPTOMS), incidents]
     titles = ("opened", "resolved", "severity", "urgency", "title", "source")
-    return Told([*tabled(rows), *tabled(paged, titles)], [order(found), *(pages(row) for row in paged)])
+    return Told(calls, [*tabled(rows), *tabled(paged, titles)], [order(found), *(pages(row) for row in paged)])
 
 
-def symptom(found: Crossing, history: Row) -> Row:
+def symptom(found: Crossing, history: Row, plain: bool) -> Row:
     numbers = history["statistics"]
     return {
         "metric": f"{found.metric} ({history['unit']})",
-        "13:00 to 17:00 UTC": spark(history["series"], width=48).partition("  ")[0],
+        "13:00 to 17:00 UTC": sparkline(history["series"]["values"], 40, plain=plain),
         "median": numbers["p50"],
         "peak": numbers["max"],
         "limit": found.limit,
@@ -109,7 +114,7 @@ async def objectives(desk: Desk) -> Told:
     if known:
         least = min(known, key=lambda row: row["budget_remaining"])
         facts.append(f"Least error budget left: {least['service']}, {least['summary']}")
-    return Told(tabled([standing(rows, service) for service in services]), facts)
+    return Told([report], tabled([standing(rows, service) for service in services]), facts)
 
 
 def standing(rows: Sequence[Row], service: str) -> Row:
@@ -144,14 +149,14 @@ async def unusual(desk: Desk) -> Told:
             "value": row["value"],
             "usually": row["expected"],
             "sigmas": row["deviation"],
-            "severity": row["severity"],
             "seen by": row["sources"],
         }
         for row in sorted(found, key=lambda row: not row["ongoing"])
     ]
-    facts = [f"{answer.fields.get('anomalies_detected', 0)} unusual stretches in {judged} series."]
+    shown = f"; {MOST} are shown" if len(rows) > MOST else ""
+    facts = [f"{answer.fields.get('anomalies_detected', 0)} unusual stretches in {judged} series{shown}."]
     facts.append(f"Still going on: {', '.join(now)}." if now else "None of them is still going on.")
-    return Told(tabled(rows[:10]), facts)
+    return Told([answer], tabled(rows[:MOST]), facts)
 
 
 async def appetite(desk: Desk) -> Told:
@@ -159,20 +164,22 @@ async def appetite(desk: Desk) -> Told:
     rows = services.rows("services")
     ranked = sorted(rows, key=lambda row: -((row["cpu"] or 0) + (row["memory"] or 0)))
     shown = [
-        {"service": r["name"], "cpu %": r["cpu"], " ": bar(r["cpu"]), "memory %": r["memory"], "": bar(r["memory"])}
-        for r in ranked
+        {
+            "service": row["name"],
+            "cpu %": row["cpu"],
+            "cpu": bar(row["cpu"], plain=desk.plain),
+            "memory %": row["memory"],
+            "memory": bar(row["memory"], plain=desk.plain),
+        }
+        for row in ranked
     ]
-    return Told(tabled(shown), [most(rows, "cpu"), most(rows, "memory")])
+    return Told([services], tabled(shown), [most(rows, "cpu"), most(rows, "memory")])
 
 
 def most(rows: Sequence[Row], metric: str) -> str:
     known = sorted((row for row in rows if row[metric] is not None), key=lambda row: -row[metric])
     first = ", ".join(f"{row['name']} {row[metric]:.1f} %" for row in known[:3])
     return f"Most {metric}: {first}." if first else f"The {metric} of no service is known."
-
-
-def bar(percent: float | None, width: int = 20) -> str:
-    return "#" * round((percent or 0) * width / 100)
 
 
 def tabled(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[RenderableType]:

@@ -13,8 +13,13 @@ from telemetry_mcp.config import Config
 from telemetry_mcp.terminal.conversation import CONVERSATIONS, Told
 from telemetry_mcp.terminal.desk import Asked, Desk
 from telemetry_mcp.terminal.serve import listening, serve_on
-from telemetry_mcp.terminal.table import console, coverage, indented
+from telemetry_mcp.terminal.table import ascii_only, console, coverage, indented
 from telemetry_mcp.terminal.target import Target, configuration, server_over
+
+NEXT = """\
+Next  telemetry-mcp connect claude-desktop --demo --write   the same estate in your own client
+      telemetry-mcp demo --serve                            the same estate over HTTP
+      telemetry-mcp doctor --config plugins.toml            your own sources"""
 
 
 def run(target: Target, *, serve: bool = False, port: int | None = None, color: bool = True) -> None:
@@ -28,19 +33,18 @@ def run(target: Target, *, serve: bool = False, port: int | None = None, color: 
         sock = listening(config, None, port) if serve else None
         anyio.run(converse, config, estate.clock(), out)
         if sock is None:
-            out.print("Next: telemetry-mcp connect claude-desktop --demo --write   ask the same in your own client")
-            out.print("      telemetry-mcp demo --serve                            this estate as an MCP endpoint")
-            out.print("      telemetry-mcp doctor --config plugins.toml            your own sources")
+            out.print(NEXT)
             return
-        out.print("The same estate, now for your own client: telemetry-mcp connect claude-code --http URL")
+        out.print("The same estate for your own client: telemetry-mcp connect claude-code --http URL")
         with sock:
             serve_on(config, sock)
 
 
 async def converse(config: Config, now_ms: int, out: Console) -> None:
     async with Client(server_over(config)) as client:
+        desk = Desk(client, now_ms, ascii_only(out))
         for number, (question, answer) in enumerate(CONVERSATIONS, start=1):
-            await one(number, question, answer, Desk(client, now_ms), out)
+            await one(number, question, answer, desk, out)
 
 
 async def one(
@@ -48,7 +52,7 @@ async def one(
 ) -> None:
     out.print(Text(f"{number}. {question}", style="bold"))
     told = await answer(desk)
-    for asked in desk.asked:
+    for asked in told.calls:
         call(asked, out)
     for shown in told.shown:
         out.print()

@@ -1,9 +1,9 @@
-"""Where the demo's questions are put: an MCP client, and a record of every call with what it brought."""
+"""Where the demo's questions are put: an MCP client, which keeps what each call brought."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -36,29 +36,25 @@ class Asked:
         return "" if cover["complete"] else str(cover["note"])
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Desk:
-    """`now_ms` is the moment that the conversation speaks of."""
+    """`now_ms` is the moment that the conversation speaks of; `plain` asks for ASCII drawings."""
 
     client: Client
     now_ms: int
-    asked: list[Asked] = field(default_factory=list)
+    plain: bool = False
 
     async def call(self, tool: str, **arguments: Any) -> Asked:
-        """Call a tool. What it refuses is in the record, not raised."""
+        """Call a tool. What it refuses is in what comes back, not raised."""
         result = await self.client.call_tool(tool, arguments)
         fields = result.structured_content or {}
         written = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        return self.record(Asked(f"{tool}({written})", fields, "" if fields else said(result)))
+        return Asked(f"{tool}({written})", fields, "" if fields else said(result))
 
     async def read(self, uri: str) -> Asked:
-        """Read a resource. What it refuses is in the record, not raised."""
+        """Read a resource. What it refuses is in what comes back, not raised."""
         try:
             result = await self.client.read_resource(uri)
         except MCPError as error:
-            return self.record(Asked(uri, {}, str(error)))
-        return self.record(Asked(uri, orjson.loads(getattr(result.contents[0], "text", "{}"))))
-
-    def record(self, asked: Asked) -> Asked:
-        self.asked.append(asked)
-        return asked
+            return Asked(uri, {}, str(error))
+        return Asked(uri, orjson.loads(getattr(result.contents[0], "text", "{}")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 
@@ -56,7 +56,7 @@ def configured(config: Config) -> list[Configured]:
     return anyio.run(look)
 
 
-def document(config: Config | None) -> dict[str, object]:
+def document(config: Config | None) -> dict[str, list[dict[str, Any]] | None]:
     """Both lists as one JSON document; without a configuration `sources` is null."""
     return {
         "plugins": [asdict(plugin) for plugin in installed()],

@@ -1,4 +1,4 @@
-"""A series as one line of text."""
+"""A series, or a share of 100, as one line of text."""
 
 from __future__ import annotations
 
@@ -35,3 +35,8 @@ def mark(value: Value, low: float, high: float, marks: str) -> str:
         return " "
     share = (value - low) / (high - low) if high > low else 0.0
     return marks[min(int(share * len(marks)), len(marks) - 1)]
+
+
+def bar(percent: Value, width: int = 20, *, plain: bool = False) -> str:
+    """`width` characters are 100 percent; nothing is drawn of what is not known."""
+    return ("#" if plain else "█") * round((percent or 0) * width / 100)

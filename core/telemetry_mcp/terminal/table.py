@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -60,12 +60,12 @@ def answer(fields: Row, *, plain: bool = False) -> Iterator[RenderableType]:
 
 
 def shown(fields: Row, plain: bool) -> Iterator[RenderableType]:
-    for name, value in fields.items():
+    for name, value in sorted(fields.items(), key=lambda field: is_rows(field[1])):
         if is_points(value):
             yield line(name, spark(value, plain))
         elif isinstance(value, Mapping):
             yield line(name, "  ".join(f"{key} {cell(inner)}" for key, inner in value.items()))
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        elif is_rows(value):
             yield Text()
             yield Text(f"{name} ({len(value)})", style="bold")
             yield table(value)
@@ -75,6 +75,10 @@ def shown(fields: Row, plain: bool) -> Iterator[RenderableType]:
 
 def is_points(value: Any) -> bool:
     return isinstance(value, Mapping) and {"values", "step_s", "start"} <= value.keys()
+
+
+def is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def spark(points: Row, plain: bool = False, width: int = 60) -> str:
@@ -93,13 +97,14 @@ def line(name: str, text: str, style: str = "") -> RenderableType:
     return made
 
 
-def table(rows: Sequence[Row], columns: Iterable[str] = (), title: str | None = None) -> Table:
+def table(rows: Sequence[Row], columns: Iterable[str] = ()) -> Table:
     """One row a mapping. Without `columns`: every key that any row has a value for."""
     names = list(columns) or [name for name in rows[0] if any(filled(row.get(name)) for row in rows)]
-    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in names:
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for place, name in enumerate(names):
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        made.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        made.add_column(name.replace("_", " "), justify=justify, overflow="fold", no_wrap=place == 0)
     for row in rows:
         texts = [cell(row.get(name)) for name in names]
         made.add_row(*(Text(text, style=STYLES.get(text, "")) for text in texts))
@@ -107,12 +112,12 @@ def table(rows: Sequence[Row], columns: Iterable[str] = (), title: str | None = 
 
 
 def filled(value: Any) -> bool:
-    return value is not None and value != [] and value != {}
+    return value is not None and value not in ("", [], {})
 
 
 def cell(value: Any) -> str:
     """A value as text; null, which means that it is not known, is a dash."""
-    if value is None or value == [] or value == {}:
+    if value is None or value in ([], {}):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -120,6 +125,8 @@ def cell(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {cell(inner)}" for name, inner in value.items())
+    if is_rows(value):
+        return "; ".join(" ".join(cell(inner) for inner in row.values()) for row in value)
     if isinstance(value, list):
         return ", ".join(cell(item) for item in value)
     return str(value)
@@ -139,26 +146,35 @@ def ledger_row(source: Row) -> Row:
         "items": source["items"],
         "newest": source["newest"],
         "cached": None if age is None else f"{age:g} s ago",
-        "note": f"{error['message']} ({error['fix']})" if error else None,
+        "note": noted(error) if error else None,
     }
 
 
+def noted(error: Row) -> str:
+    fix = error.get("fix")
+    return f"{error['message']} ({fix})" if fix else str(error["message"])
+
+
 def coverage(sources: Sequence[Row]) -> str:
-    """`3 of 4 sources in 41 ms: prometheus 12 ms, datadog 41 ms, ...; pagerduty skipped (has no series)`."""
+    """`3 of 3 sources in 41 ms: prometheus 12 ms, datadog 41 ms, ...; pagerduty skipped (has no series)`."""
     asked = [source for source in sources if source["status"] != "skipped"]
     there = [source for source in asked if source["status"] != "failed"]
     slowest = max((source["latency_ms"] or 0 for source in asked), default=0)
     each = ", ".join(speed(source) for source in asked)
-    skipped = "".join(f"; {s['name']} skipped ({reason(s)})" for s in sources if s["status"] == "skipped")
-    counted = f"{len(there)} of {len(asked)} sources"
+    reasons: dict[str, list[str]] = {}
+    for source in sources:
+        if source["status"] == "skipped":
+            reasons.setdefault(reason(source), []).append(source["name"])
+    skipped = "".join(f"; {', '.join(names)} skipped ({why})" for why, names in reasons.items())
+    counted = f"{len(there)} of {len(asked)} source{'' if len(asked) == 1 else 's'}"
     return f"{counted} in {slowest:.0f} ms: {each}{skipped}" if asked else f"{counted}{skipped}"
 
 
 def speed(source: Row) -> str:
     if source["status"] == "failed":
         return f"{source['name']} FAILED ({source['error']['kind']})"
-    if source["cached_age_s"] is not None:
-        return f"{source['name']} from {source['cached_age_s']:.0f} s ago"
+    if source["cached_age_s"] is not None and not source["latency_ms"]:
+        return f"{source['name']} cached {source['cached_age_s']:.0f} s ago"
     partly = " (partial)" if source["status"] == "partial" else ""
     return f"{source['name']} {source['latency_ms'] or 0:.0f} ms{partly}"
 
@@ -168,4 +184,4 @@ def reason(source: Row) -> str:
 
 
 def indented(item: RenderableType, by: int = 2) -> Padding:
-    return Padding(item, (0, 0, 0, by))
+    return Padding(item, (0, 0, 0, by), expand=False)

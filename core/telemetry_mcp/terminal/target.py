@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from mcp.server import MCPServer
 
 from telemetry_mcp.catalog import suggest
-from telemetry_mcp.config import Config, locate, read
+from telemetry_mcp.config import ENV_PATH, Config, locate, read
 from telemetry_mcp.engine import Engine, opened
-from telemetry_mcp.errors import TelemetryError
+from telemetry_mcp.errors import ConfigError, TelemetryError
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.registry import load
 from telemetry_mcp.server.app import build
@@ -57,6 +57,18 @@ class Target:
             yield read(locate(self.config, os.environ))
 
     @contextmanager
+    def configured_if_any(self) -> Iterator[Config | None]:
+        """As `configured`; None where none was named and none is there."""
+        if not (self.demo or self.config or os.environ.get(ENV_PATH)):
+            try:
+                locate(None, os.environ)
+            except ConfigError:
+                yield None
+                return
+        with self.configured() as config:
+            yield config
+
+    @contextmanager
     def estate(self) -> Iterator[Emulators]:
         """The embedded estate, with its faults switched on."""
         from telemetry_mcp.demo.emulator import Emulators
@@ -75,7 +87,7 @@ def configuration(estate: Emulators) -> Config:
 
 
 def switch_on(estate: Emulators, text: str) -> None:
-    """Set the fault that `text` names, such as `datadog=hang`, `newrelic=status:503` or `pagerduty=rate_limit:30`."""
+    """Set the fault that `text` names: `datadog=hang`, `newrelic=status:503`, `pagerduty=rate_limit:30`, ..."""
     from telemetry_mcp.demo.fault import Fault, Kind
 
     source, _, what = text.partition("=")

@@ -1,0 +1,242 @@
+"""The commands. What each needs is imported when it runs: a client waits for `serve` to start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from telemetry_mcp.terminal.target import Target
+
+CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
+1 the tool cannot answer, a source has a fault, or the port is taken;
+2 the configuration or the command line is wrong; 130 interrupted."""
+
+
+class Commands(TyperGroup):
+    """Ends a command on what is raised on purpose: its words on stderr, an exit code, no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from telemetry_mcp.errors import ConfigError, TelemetryError
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except ConfigError as error:
+            typer.echo(error, err=True)
+            raise typer.Exit(2) from None
+        except TelemetryError as error:
+            typer.echo(error, err=True)
+            raise typer.Exit(getattr(error, "code", 1)) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+plugins = typer.Typer(no_args_is_help=True, help="The plugins that are installed, and the sources they serve.")
+app.add_typer(plugins, name="plugins")
+
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="plugins.toml; else $TELEMETRY_MCP_CONFIG, ./plugins.toml, the user's configuration folder",
+    ),
+]
+Demo = Annotated[bool, typer.Option("--demo", help="use the embedded estate in place of plugins.toml")]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault", metavar="SOURCE=KIND[:ARG]", help="with --demo: datadog=hang, newrelic=status:503, ..."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="default: [server] in plugins.toml, 8000")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="of the log on stderr")
+]
+
+
+def version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"telemetry-mcp {version('telemetry-mcp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="and exit")] = False,
+) -> None:
+    """One MCP endpoint over all the telemetry a team has."""
+
+
+@app.command(epilog=CODES)
+def serve(
+    transport: Annotated[Literal["stdio", "http"], typer.Option()] = "stdio",
+    host: Annotated[str | None, typer.Option(help="default: [server] in plugins.toml, 127.0.0.1")] = None,
+    port: Port = None,
+    config: ConfigPath = None,
+    demo: Demo = False,
+    fault: Faults = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="listen on other than loopback without authentication")
+    ] = False,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Serve MCP, on stdio for a client that starts it or on HTTP."""
+    target = target_of(config, demo, fault, log_level)
+    from telemetry_mcp.terminal import serve
+
+    with target.configured() as found:
+        if transport == "stdio":
+            serve.stdio(found)
+        else:
+            serve.http(found, host, port, insecure=insecure)
+
+
+@app.command(epilog=CODES)
+def call(
+    tool: Annotated[str, typer.Argument(help="list_services, get_current_metrics, ...")],
+    pairs: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="a list: JSON, or with commas")
+    ] = None,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    demo: Demo = False,
+    fault: Faults = None,
+    timeout: Annotated[float | None, typer.Option(help="longest wait for the sources, in seconds")] = None,
+) -> None:
+    """Ask one tool: telemetry-mcp call get_current_metrics service=payment-processor"""
+    target = target_of(config, demo, fault)
+    from telemetry_mcp.terminal import call
+
+    call.split(pairs or [])
+    with target.configured() as found:
+        answer = call.ask(found, tool, pairs or [], timeout)
+    fields = answer.structured_content
+    if fields is None:
+        typer.echo(call.said(answer), err=True)
+    elif as_json:
+        typer.echo(json.dumps(fields, ensure_ascii=False))
+    else:
+        show(fields)
+    cover = (fields or {}).get("coverage")
+    if cover and not cover["complete"]:
+        typer.echo(cover["note"], err=True)
+    raise typer.Exit(1 if answer.is_error else 0)
+
+
+def show(fields: dict[str, Any]) -> None:
+    from telemetry_mcp.terminal.table import answer, ascii_only, console
+
+    out = console()
+    for item in answer(fields, plain=ascii_only(out)):
+        out.print(item)
+
+
+@app.command(epilog=CODES)
+def doctor(as_json: AsJson = False, config: ConfigPath = None, demo: Demo = False, fault: Faults = None) -> None:
+    """Ask every source at once whether it can be reached, lets us in, and keeps time."""
+    target = target_of(config, demo, fault, "error")
+    from telemetry_mcp.terminal import doctor
+
+    with target.configured() as found:
+        examined = doctor.examine(found)
+        if as_json:
+            typer.echo(json.dumps(doctor.document(found, examined), ensure_ascii=False))
+        else:
+            from telemetry_mcp.terminal.table import console
+            from telemetry_mcp.terminal.verdict import report
+
+            console().print(report(found, examined))
+    raise typer.Exit(1 if any(source.fault for source in examined) else 0)
+
+
+@plugins.command("list", epilog=CODES)
+def list_plugins(as_json: AsJson = False, config: ConfigPath = None, demo: Demo = False) -> None:
+    """What is installed, and which sources of plugins.toml are on. Connects to nothing."""
+    target = target_of(config, demo, None)
+    from telemetry_mcp.terminal import plugin
+
+    with target.configured_if_any() as found:
+        listed = plugin.document(found)
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False))
+        return
+    from telemetry_mcp.terminal.table import console, table
+
+    out = console()
+    for rows in (listed["plugins"], listed["sources"]):
+        if rows:
+            out.print(table(rows))
+            out.print()
+    if found is None:
+        typer.echo("no plugins.toml: no source is configured", err=True)
+
+
+@app.command(epilog=CODES)
+def connect(
+    client: Annotated[Literal["claude-desktop", "claude-code", "cursor"], typer.Argument()],
+    write: Annotated[bool, typer.Option("--write", help="merge it into the client's own file")] = False,
+    config: ConfigPath = None,
+    demo: Demo = False,
+    http: Annotated[
+        str | None, typer.Option(metavar="URL", help="a server that runs already, in place of one to start")
+    ] = None,
+) -> None:
+    """Print what makes an MCP client use this server, or write it into the client's file."""
+    from telemetry_mcp.terminal import connect
+
+    made = connect.run(client, config, demo=demo, url=http, write=write)
+    typer.echo(made.text)
+    for note in made.notes:
+        typer.echo(note, err=True)
+
+
+@app.command(epilog=CODES)
+def demo(
+    serve: Annotated[bool, typer.Option("--serve", help="go on as an MCP endpoint on HTTP")] = False,
+    port: Port = None,
+    seed: Annotated[int, typer.Option(help="of the simulated estate")] = 7,
+    fault: Faults = None,
+    no_color: Annotated[bool, typer.Option("--no-color")] = False,
+) -> None:
+    """Five example conversations with a simulated estate of eight services behind four vendors' APIs."""
+    configure_log("error")
+    from telemetry_mcp.terminal.demo import run
+    from telemetry_mcp.terminal.target import Target
+
+    run(Target(demo=True, faults=tuple(fault or ()), seed=seed), serve=serve, port=port, color=not no_color)
+
+
+def target_of(config: Path | None, demo: bool, fault: list[str] | None, level: str = "warning") -> Target:
+    """What the command runs over, with the log set up before anything can write to it."""
+    configure_log(level)
+    from telemetry_mcp.terminal.target import Target
+
+    return Target(config, demo, tuple(fault or ()))
+
+
+def configure_log(level: str) -> None:
+    from telemetry_mcp import log
+
+    log.configure(level.upper())
+
+
+def run() -> None:
+    """The program: what a terminal or a file cannot show in its encoding is replaced, not fatal."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app(prog_name="telemetry-mcp")
