@@ -436,9 +436,11 @@ async def test_a_client_certificate_is_shown_when_it_is_configured(
                 await http.json("GET", "/")
 
 
-async def test_a_certificate_file_that_is_not_there_is_said_in_our_own_error(tmp_path: Path) -> None:
-    async with client("https://127.0.0.1:1", ca_file=str(tmp_path / "none.pem")) as http:
-        with pytest.raises(SourceError, match="No such file"):
+async def test_a_certificate_file_that_holds_none_is_said_in_our_own_error(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.write_text("no certificate")
+    async with client("https://127.0.0.1:1", ca_file=str(empty)) as http:
+        with pytest.raises(SourceError, match="certificate"):
             await http.json("GET", "/")
 
 

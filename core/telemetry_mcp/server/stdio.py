@@ -23,7 +23,7 @@ LINE_LIMIT = 8 * 2**20
 
 async def run(server: MCPServer[Any]) -> None:
     """Serve until stdin ends or SIGTERM or SIGINT arrives; the lifespan is left in every case."""
-    if sys.platform == "win32" or not pipeable(sys.stdin.buffer):
+    if sys.platform == "win32" or not (pipeable(sys.stdin.buffer) and pipeable(sys.stdout.buffer)):
         await server.run_stdio_async()
         return
     reader, writer = await pipes()
@@ -52,7 +52,7 @@ async def run(server: MCPServer[Any]) -> None:
 
 
 def pipeable(stream: BinaryIO) -> bool:
-    """asyncio reads pipes, sockets and terminals, not regular files."""
+    """asyncio reads and writes pipes, sockets and terminals, not regular files."""
     return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
@@ -76,10 +76,16 @@ class Graceful(uvicorn.Server):
     """Ends on a signal without dying of it, and closes the streams that listen for updates: they would hold it
     open for ever."""
 
-    def __init__(self, config: uvicorn.Config, server: MCPServer[Any]) -> None:
+    def __init__(self, config: uvicorn.Config, server: MCPServer[Any], ready: Callable[[], None]) -> None:
         super().__init__(config)
+        self.ready = ready
         entry = server._lowlevel_server.get_request_handler("subscriptions/listen")
         self.listeners = entry.handler if entry and isinstance(entry.handler, ListenHandler) else None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.listeners is not None:
@@ -89,8 +95,17 @@ class Graceful(uvicorn.Server):
         self.should_exit = True
 
 
-async def run(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, sock: socket.socket) -> None:
-    """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way may finish."""
+async def run(
+    server: MCPServer[Any],
+    metrics: Metrics,
+    settings: ServerSettings,
+    sock: socket.socket,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way may finish.
+
+    `ready` is called once connections are accepted and signals are heeded.
+    """
     config = uvicorn.Config(
         application(server, metrics, settings),
         access_log=False,
@@ -98,7 +113,7 @@ async def run(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    await Graceful(config, server).serve(sockets=[sock])
+    await Graceful(config, server, ready).serve(sockets=[sock])
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -53,16 +53,16 @@ def serve_on(config: Config, sock: socket.socket) -> None:
     from telemetry_mcp.server.metric import Metrics
     from telemetry_mcp.server.web import PATH, run
 
+    def announce() -> None:
+        host, port = sock.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"listening on http://{shown}:{port}{PATH}", file=sys.stderr, flush=True)  # noqa: T201
+
     async def serve() -> None:
         metrics = Metrics()
         server = server_over(config, metrics.observe)
         metrics.watch(server)
-        # Whoever reads the address may connect from then on, even before the server is up.
-        sock.listen(128)
-        host, port = sock.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"listening on http://{shown}:{port}{PATH}", file=sys.stderr, flush=True)  # noqa: T201
-        await run(server, metrics, config.server, sock)
+        await run(server, metrics, config.server, sock, announce)
 
     anyio.run(serve)
 

@@ -1,0 +1,140 @@
+"""stdio as a client starts it: both eras, a stdout that is the protocol's alone, and an end that is clean."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import pytest
+from mcp import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.server.conftest import Gate, OverStdio
+
+CHATTERBOX = """
+import sys
+from telemetry_mcp import Reply, Service, Source, hookimpl
+
+class Chatterbox(Source):
+    async def list_services(self, query):
+        print("asked")
+        sys.stdout.flush()
+        return Reply([Service("checkout")])
+
+@hookimpl
+def telemetry_sources():
+    return [Chatterbox]
+"""
+
+
+class Spoken:
+    """The server as a process, spoken to line by line."""
+
+    def __init__(self, over_stdio: OverStdio, *arguments: str) -> None:
+        command = over_stdio(*arguments)
+        self.process = subprocess.Popen(
+            [command.command, *command.args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, id: int, method: str, **params: Any) -> Any:
+        self.tell(json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+        return self.heard()
+
+    def heard(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def shake_hands(self, version: str) -> str:
+        who = {"name": "test", "version": "1"}
+        answer = self.ask(0, "initialize", protocolVersion=version, capabilities={}, clientInfo=who)
+        self.tell('{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        return str(answer["result"]["protocolVersion"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def end(self) -> tuple[int, str, str]:
+        """Close its stdin: the exit code, and what else was on stdout and stderr."""
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+async def test_the_sdks_client_asks_over_stdio_in_either_era(over_stdio: OverStdio, mode: str, version: str) -> None:
+    async with Client(over_stdio("--demo"), mode=mode) as client:
+        assert client.protocol_version == version
+        tools = await client.list_tools()
+        result = await client.call_tool("list_services", {})
+    assert len(tools.tools) == 8
+    assert result.structured_content
+    assert len(result.structured_content["services"]) == 8
+
+
+def test_stdout_is_the_protocols_alone_whatever_a_plugin_prints(over_stdio: OverStdio, tmp_path: Path) -> None:
+    (tmp_path / "chatterbox.py").write_text(CHATTERBOX)
+    (tmp_path / "plugins.toml").write_text('[sources.chatterbox]\nplugin = "./chatterbox.py"\n')
+    with Spoken(over_stdio, "--config", str(tmp_path / "plugins.toml")) as server:
+        assert server.shake_hands("2025-06-18") == "2025-06-18"
+        answer = server.ask(1, "tools/call", name="list_services", arguments={})
+        assert '"name":"checkout"' in answer["result"]["content"][0]["text"]
+        code, out, err = server.end()
+    assert (code, out) == (0, "")
+    assert "asked" in err
+
+
+@pytest.mark.xfail(reason="terminal/serve.py imports the plugins before stdout is the protocol's alone")
+def test_stdout_is_the_protocols_alone_while_plugins_are_imported(over_stdio: OverStdio, tmp_path: Path) -> None:
+    (tmp_path / "chatterbox.py").write_text(f'print("imported")\n{CHATTERBOX}')
+    (tmp_path / "plugins.toml").write_text('[sources.chatterbox]\nplugin = "./chatterbox.py"\n')
+    with Spoken(over_stdio, "--config", str(tmp_path / "plugins.toml")) as server:
+        assert server.shake_hands("2025-11-25") == "2025-11-25"
+
+
+def test_a_line_that_is_no_message_does_not_end_the_session(over_stdio: OverStdio) -> None:
+    with Spoken(over_stdio, "--demo") as server:
+        server.shake_hands("2025-11-25")
+        server.tell("this is not JSON")
+        answer = server.ask(2, "tools/list")
+        while answer.get("id") != 2:  # the complaint about the line, if there is one, comes first
+            assert "error" in answer
+            answer = server.heard()
+        assert len(answer["result"]["tools"]) == 8
+        assert server.end()[0] == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, None])
+async def test_it_ends_cleanly_and_drops_what_is_under_way(
+    over_stdio: OverStdio, gate: Gate, tmp_path: Path, how: signal.Signals | None
+) -> None:
+    with Spoken(over_stdio, "--config", str(gate.config(tmp_path))) as server, anyio.fail_after(15):
+        await asyncio.to_thread(server.shake_hands, "2025-11-25")
+        server.tell('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_services"}}')
+        await gate.asked.wait()
+        if how:
+            server.process.send_signal(how)
+            await asyncio.to_thread(server.process.wait)
+        code, out, err = await asyncio.to_thread(server.end)
+        await gate.left.wait()
+    assert code == 0
+    assert "Traceback" not in err
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in out.splitlines())

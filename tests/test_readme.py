@@ -1,0 +1,127 @@
+"""What the README, the docs and plugins.toml say is true: their examples run."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from telemetry_mcp import Window
+from telemetry_mcp.catalog import BUILT_IN
+from telemetry_mcp.config import read
+from telemetry_mcp.engine import opened
+from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.model import SeriesQuery
+from telemetry_mcp.registry import load
+from telemetry_mcp.server.envelope import Answer, Coverage, Line
+from telemetry_mcp.server.tools import TOOLS
+from telemetry_mcp.unit import UNITS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+VARIABLES = {
+    "PROMETHEUS_URL": "http://127.0.0.1:9090",
+    "DD_API_KEY": "a" * 32,
+    "DD_APP_KEY": "b" * 40,
+    "NEW_RELIC_API_KEY": "NRAK-0",
+    "NEW_RELIC_ACCOUNT_ID": "1",
+    "PAGERDUTY_API_KEY": "p" * 20,
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 200
+
+
+def test_the_commands_that_the_readme_names_are_there() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    named = set(re.findall(r"make (\w+)", README))
+    assert {"demo", "test", "check", "bench"} <= named <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    for text, folder in ((README, ROOT), (GUIDE, ROOT / "plugins")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (folder / target).exists(), target
+
+
+def test_the_configuration_by_example_loads(tmp_path: Path) -> None:
+    path = tmp_path / "plugins.toml"
+    path.write_text(blocks(README, "toml")[0], encoding="utf-8")
+    registry = load(read(path, VARIABLES))
+    assert [instance.name for instance in registry.instances] == ["prometheus", "datadog"]
+
+
+def test_the_configuration_at_the_top_works_with_nothing_set_and_with_everything_set() -> None:
+    off = load(read(ROOT / "plugins.toml", {}))
+    assert off.instances == ()
+    assert {absent.name for absent in off.absent if not absent.broken} == {
+        "prometheus",
+        "datadog",
+        "newrelic",
+        "pagerduty",
+    }
+    on = load(read(ROOT / "plugins.toml", VARIABLES))
+    assert [instance.name for instance in on.instances] == ["prometheus", "datadog", "newrelic", "pagerduty"]
+    assert on.absent == ()
+
+
+@pytest.mark.parametrize("text", [README, GUIDE], ids=["README", "plugins/README"])
+async def test_the_first_plugin_answers(text: str, tmp_path: Path) -> None:
+    (tmp_path / "dice.py").write_text(blocks(text, "python")[0], encoding="utf-8")
+    table = next(block for block in blocks(text, "toml") if "dice" in block)
+    (tmp_path / "plugins.toml").write_text(table, encoding="utf-8")
+    async with opened(read(tmp_path / "plugins.toml", {})) as engine:
+        question = SeriesQuery(("checkout",), ("cpu",), Window(0, 600_000), 60_000)
+        (outcome,) = await engine.fanout.ask(question, Deadline(5))
+    assert outcome.status == "ok"
+    assert outcome.reply.items[0].values[0] == 4.0
+
+
+async def test_the_plugin_behind_http_answers_as_the_guide_tests_it() -> None:
+    code: dict[str, object] = {}
+    plugin, testing = blocks(GUIDE, "python")[1], blocks(GUIDE, "python")[2]
+    exec(compile(plugin + testing, "guide", "exec", dont_inherit=True), code)
+    rows = [{"service": "a", "metric": "cpu", "times_ms": [1], "values": [2.0], "unit": "percent"}]
+    asked: list[httpx.Request] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, stream=httpx.ByteStream(orjson.dumps(rows)))
+
+    source = code["source"](reply)  # type: ignore[operator]
+    got = await source.fetch_series(SeriesQuery(("a", "b"), ("cpu",), Window(0, 10), 1))
+    await source.http.close()
+    assert got.items[0].values.tolist() == [2.0]
+    assert asked[0].url.params["services"] == "a,b"
+
+
+def test_the_envelope_of_the_readme_is_the_envelope() -> None:
+    example = orjson.loads(blocks(README, "json")[0])
+    assert set(example) <= set(Answer.model_fields)
+    for line in example["sources"]:
+        Line.model_validate(line)
+    Coverage.model_validate(example["coverage"])
+
+
+def test_every_tool_and_every_plugin_is_named() -> None:
+    for _, function in TOOLS:
+        assert f"`{function.__name__}`" in README
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    for name in points["telemetry_mcp"]:
+        assert f"plugins/telemetry_mcp_{name}/README.md" in README
+
+
+def test_every_unit_and_every_built_in_metric_is_documented() -> None:
+    for name in (*UNITS, *BUILT_IN):
+        assert f"`{name}`" in CONFIGURATION, name
