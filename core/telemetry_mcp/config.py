@@ -56,7 +56,7 @@ class Objective(Strict):
     metric: str
     threshold: float | None = Field(None, allow_inf_nan=False, description="default: the metric's warning")
     comparison: Literal["<=", "<", ">=", ">"] | None = None
-    objective: float = Field(99.0, gt=0, le=100, description="percent of the time")
+    objective: float = Field(99.9, gt=0, le=100, description="percent of the time")
     window: Duration = 30 * 86400.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import orjson
 import pytest
 from mcp import Client, StdioServerParameters
@@ -105,7 +106,7 @@ class Desk:
 
 
 Ask = Callable[..., Awaitable[Answer]]
-OpenDesk = Callable[[Config], Awaitable[Desk]]
+OpenDesk = Callable[..., Awaitable[Desk]]
 
 
 @asynccontextmanager
@@ -157,11 +158,11 @@ def config(world: Emulators) -> Config:
 
 @pytest.fixture
 async def open_desk(world: Emulators) -> AsyncIterator[OpenDesk]:
-    """Opens a desk over a configuration, at the world's own moment."""
+    """Opens a desk over a configuration, at the world's own moment unless another is given."""
     async with AsyncExitStack() as stack:
 
-        async def enter(config: Config) -> Desk:
-            return await stack.enter_async_context(serving(config, world.clock))
+        async def enter(config: Config, clock_ms: Callable[[], int] = world.clock) -> Desk:
+            return await stack.enter_async_context(serving(config, clock_ms))
 
         yield enter
 
@@ -179,12 +180,13 @@ def ask(desk: Desk) -> Ask:
 class Gate:
     """A backend of raw sockets that answers when it is let, so that a call under way can be waited for.
 
-    `asked` is set when a request has come, `left` when its sender hung up before the answer.
+    `asked` is set when a request has come, `left` when its sender hung up before the answer. `config` is a
+    plugins.toml whose only source is this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: Path) -> None:
+        self.config = config
         self.asked, self.left, self.may_answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -202,18 +204,22 @@ class Gate:
         allowed.cancel()
         writer.close()
 
-    def config(self, folder: Path) -> Path:
-        """A plugins.toml whose only source is this one."""
-        path = folder / "plugins.toml"
-        path.write_text(f'[sources.gate]\nplugin = "prometheus"\nurl = "{self.url}"\n')
-        return path
+
+@pytest.fixture(scope="module")
+def gate_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[socket.socket, Path]]:
+    """A listening socket, and the plugins.toml that leads to it: one server process serves for all tests."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        path = tmp_path_factory.mktemp("gate") / "plugins.toml"
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        path.write_text(f'[sources.gate]\nplugin = "prometheus"\nurl = "{url}"\n')
+        yield listening, path
 
 
 @pytest.fixture
-async def gate() -> AsyncIterator[Gate]:
-    gate = Gate()
-    async with await asyncio.start_server(gate.serve, "127.0.0.1", 0) as server:
-        gate.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+async def gate(gate_address: tuple[socket.socket, Path]) -> AsyncIterator[Gate]:
+    listening, config = gate_address
+    gate = Gate(config)
+    async with await asyncio.start_server(gate.serve, sock=listening.dup()):
         yield gate
 
 

@@ -14,7 +14,6 @@ from telemetry_mcp.engine import opened
 from telemetry_mcp.server.app import build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.server.conftest import Desk, Gate, OpenDesk, OverStdio, Serve
@@ -22,28 +21,27 @@ if TYPE_CHECKING:
 LIMIT_S = 10
 
 
+@pytest.fixture(scope="module")
+def url(serve: Serve, gate_address: tuple[object, Path]) -> str:
+    return serve("--config", str(gate_address[1])).url
+
+
 @pytest.fixture(params=["memory", "stdio", "http"])
-def reach(request: pytest.FixtureRequest, over_stdio: OverStdio, serve: Serve) -> Callable[[Path], Any]:
-    """What a Client is made from, for the server over a configuration."""
-
-    def server(config: Path) -> Any:
-        match request.param:
-            case "memory":
-                return build(lambda: opened(read(config)))
-            case "stdio":
-                return over_stdio("--config", str(config))
-            case _:
-                return serve("--config", str(config)).url
-
-    return server
+def server(request: pytest.FixtureRequest, over_stdio: OverStdio, gate: Gate, url: str) -> Any:
+    """What a Client is made from, for the server whose only source is the gate."""
+    match request.param:
+        case "memory":
+            return build(lambda: opened(read(gate.config)))
+        case "stdio":
+            return over_stdio("--config", str(gate.config))
+        case _:
+            return url
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_client_that_cancels_a_call_ends_the_upstream_request(
-    reach: Callable[[Path], Any], mode: str, gate: Gate, tmp_path: Path
-) -> None:
+async def test_a_client_that_gives_up_ends_the_upstream_request(server: Any, mode: str, gate: Gate) -> None:
     with anyio.fail_after(LIMIT_S):
-        async with Client(reach(gate.config(tmp_path)), mode=mode) as client:
+        async with Client(server, mode=mode) as client:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.call_tool, "list_services", {})
                 await gate.asked.wait()
@@ -51,23 +49,16 @@ async def test_a_client_that_cancels_a_call_ends_the_upstream_request(
                 tasks.cancel_scope.cancel()
             await gate.left.wait()
 
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_client_that_waits_no_longer_ends_the_upstream_request(
-    reach: Callable[[Path], Any], mode: str, gate: Gate, tmp_path: Path
-) -> None:
-    with anyio.fail_after(LIMIT_S):
-        async with Client(reach(gate.config(tmp_path)), mode=mode) as client:
+            gate.asked.clear()
+            gate.left.clear()
             with pytest.raises(MCPError):
                 await client.call_tool("list_services", {}, read_timeout_seconds=0.5)
             assert gate.asked.is_set()
             await gate.left.wait()
 
 
-async def test_a_call_that_two_wait_for_goes_on_when_one_of_them_leaves(
-    open_desk: OpenDesk, gate: Gate, tmp_path: Path
-) -> None:
-    desk = await open_desk(read(gate.config(tmp_path)))
+async def test_a_call_that_two_wait_for_goes_on_when_one_of_them_leaves(open_desk: OpenDesk, gate: Gate) -> None:
+    desk = await open_desk(read(gate.config))
     services: list[str] = []
 
     async def stay() -> None:
@@ -91,8 +82,8 @@ async def both_wait(desk: Desk) -> None:
         await checkpoint()
 
 
-async def test_the_deadline_ends_the_upstream_request(open_desk: OpenDesk, gate: Gate, tmp_path: Path) -> None:
-    desk = await open_desk(read(gate.config(tmp_path)))
+async def test_the_deadline_ends_the_upstream_request(open_desk: OpenDesk, gate: Gate) -> None:
+    desk = await open_desk(read(gate.config))
     with anyio.fail_after(LIMIT_S):
         answer = await desk.ask("list_services", deadline_s=0.3)
         await gate.left.wait()

@@ -223,7 +223,7 @@ def test_the_demo_names_four_sources_in_every_ledger(run: Run) -> None:
     result = run("demo")
     assert (result.exit_code, result.stderr) == (0, "")
     text = " ".join(result.stdout.split())
-    conversations = text.partition("Next ")[0].split("> ")[1:]
+    conversations = text.partition("Next: ")[0].split("> ")[1:]
     assert len(conversations) == 10
     for asked in conversations:
         assert all(source in asked for source in SOURCES)

@@ -80,7 +80,9 @@ class Spoken:
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
-async def test_the_sdks_client_asks_over_stdio_in_either_era(over_stdio: OverStdio, mode: str, version: str) -> None:
+async def test_the_sdks_client_asks_over_stdio_in_either_era(
+    over_stdio: OverStdio, mode: str, version: str
+) -> None:
     async with Client(over_stdio("--demo"), mode=mode) as client:
         assert client.protocol_version == version
         tools = await client.list_tools()
@@ -124,9 +126,9 @@ def test_a_line_that_is_no_message_does_not_end_the_session(over_stdio: OverStdi
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, None])
 async def test_it_ends_cleanly_and_drops_what_is_under_way(
-    over_stdio: OverStdio, gate: Gate, tmp_path: Path, how: signal.Signals | None
+    over_stdio: OverStdio, gate: Gate, how: signal.Signals | None
 ) -> None:
-    with Spoken(over_stdio, "--config", str(gate.config(tmp_path))) as server, anyio.fail_after(15):
+    with Spoken(over_stdio, "--config", str(gate.config)) as server, anyio.fail_after(15):
         await asyncio.to_thread(server.shake_hands, "2025-11-25")
         server.tell('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_services"}}')
         await gate.asked.wait()

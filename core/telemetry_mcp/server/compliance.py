@@ -19,7 +19,7 @@ from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span
 
 BURN_WINDOWS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "72h": 72 * HOUR_MS}
-DEFAULT_OBJECTIVE = 99.0
+DEFAULT_OBJECTIVE = 99.9
 MOST_VIOLATIONS = 10
 FINE_POINTS = 8640
 """Points fetched at most: 30 days by five minutes. What is coarser would step over short violations."""

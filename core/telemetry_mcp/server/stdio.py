@@ -52,8 +52,9 @@ async def run(server: MCPServer[Any]) -> None:
 
 
 def pipeable(stream: BinaryIO) -> bool:
-    """asyncio reads and writes pipes, sockets and terminals, not regular files."""
-    return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    """asyncio reads and writes pipes, sockets and terminals; regular files and /dev/null it does not."""
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
 
 
 async def pipes() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -129,7 +129,7 @@ async def check_sli_compliance(
     metric: str | None = None,
     threshold: Annotated[float | None, Field(description="default: the metric's warning limit")] = None,
     time_window_hours: float = 24,
-    objective: Annotated[float | None, Field(description="percent of the time, default 99")] = None,
+    objective: Annotated[float | None, Field(description="percent of the time, default 99.9")] = None,
     comparison: Annotated[
         Literal["<=", "<", ">=", ">"] | None, Field(description="how a good value compares with the threshold")
     ] = None,

@@ -19,6 +19,7 @@ SUSPECT = "payment-processor"
 SYMPTOMS = ("cpu", "latency_p95", "error_rate")
 ANOMALY_HOURS = 48
 MOST = 10
+UNITS = {"percent": "%"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,10 @@ async def health(desk: Desk) -> Told:
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
     unwell = [row for row in rows if row["status"] in ("WARNING", "CRITICAL")]
     named = [f"{r['name']} is {r['status']}: {readings(r)}." for r in unwell]
-    columns = ("name", "status", "cpu", "memory", "error_rate", "team", "open_incidents")
-    titles = ("opened", "status", "severity", "service", "title", "source")
+    columns = ("name", "status", "cpu", "memory", "error_rate", "open_incidents")
     return Told(
         [services, incidents],
-        [*tabled(rows, columns), *tabled(opened, titles)],
+        [*tabled(rows, columns), *tabled([page(row) for row in opened])],
         [f"{len(rows)} services: {counted or 'none'}; {number_of(opened, 'open incident')}.", *named],
     )
 
@@ -68,19 +68,22 @@ async def slowness(desk: Desk) -> Told:
     found = [crossing(histories[m].fields, limits[m]) for m in SYMPTOMS if histories[m].fields and m in limits]
     rows = [symptom(c, histories[c.metric].fields, desk.plain) for c in found]
     calls = [catalog, *(histories[metric] for metric in SYMPTOMS), incidents]
-    titles = ("opened", "resolved", "severity", "urgency", "title", "source")
-    return Told(calls, [*tabled(rows), *tabled(paged, titles)], [order(found), *(pages(row) for row in paged)])
+    return Told(
+        calls,
+        [*tabled(rows), *tabled([page(row) for row in paged])],
+        [order(found), *(pages(row) for row in paged)],
+    )
 
 
 def symptom(found: Crossing, history: Row, plain: bool) -> Row:
     numbers = history["statistics"]
     return {
-        "metric": f"{found.metric} ({history['unit']})",
-        "13:00 to 17:00 UTC": sparkline(history["series"]["values"], 40, plain=plain),
+        "metric": f"{found.metric} {UNITS.get(history['unit'], history['unit'])}",
+        "13:00 to 17:00 UTC": sparkline(history["series"]["values"], 20, plain=plain),
         "median": numbers["p50"],
         "peak": numbers["max"],
         "limit": found.limit,
-        "over it from": clock(found.start),
+        "over from": clock(found.start),
         "until": clock(found.end),
     }
 
@@ -96,6 +99,17 @@ def order(found: Sequence[Crossing]) -> str:
     return f"{first.metric} passed its warning limit first, at {clock(first.start)} UTC{followed}."
 
 
+def page(incident: Row) -> Row:
+    return {
+        "opened": moment(incident["opened"]),
+        "resolved": moment(incident["resolved"]) if incident["resolved"] else None,
+        "status": incident["status"],
+        "severity": incident["severity"],
+        "title": incident["title"],
+        "source": incident["source"],
+    }
+
+
 def pages(incident: Row) -> str:
     ended = f", resolved at {clock(incident['resolved'])}" if incident["resolved"] else ", still open"
     return f"{incident['source']} opened an incident at {clock(incident['opened'])}: {incident['title']}{ended}."
@@ -109,7 +123,7 @@ async def objectives(desk: Desk) -> Told:
         f"{report.fields.get(verdict) or 0} {verdict.replace('_', ' ')}"
         for verdict in ("compliant", "at_risk", "breached", "unknown")
     )
-    facts = [f"{number_of(rows, 'objective')}: {counted}."]
+    facts = [f"{number_of(rows, 'objective')}: {counted}. Shown: percent of the time kept, error budget left."]
     known = [row for row in rows if row["budget_remaining"] is not None]
     if known:
         least = min(known, key=lambda row: row["budget_remaining"])
@@ -120,12 +134,12 @@ async def objectives(desk: Desk) -> Told:
 def standing(rows: Sequence[Row], service: str) -> Row:
     """One service: the share of the time each of its objectives was kept, and the worst of them."""
     own = [row for row in rows if row["service"] == service]
-    kept = {f"{row['metric']} %": row["compliance_percentage"] for row in own}
+    kept = {row["metric"]: row["compliance_percentage"] for row in own}
     left = worst_budget(rows, service)
     return {
         "service": service,
         **kept,
-        "budget left": f"{100 * left:.0f} %" if left != float("inf") else None,
+        "left %": round(100 * left) if left != float("inf") else None,
         "status": own[0]["status"],
     }
 
@@ -145,11 +159,10 @@ async def unusual(desk: Desk) -> Told:
             "service": row["service"],
             "metric": row["metric"],
             "from": moment(row["start"]),
-            "to": "now" if row["ongoing"] else moment(row["end"]),
+            "for": "ongoing" if row["ongoing"] else f"{minutes_between(row['start'], row['end'])} min",
             "value": row["value"],
             "usually": row["expected"],
-            "sigmas": row["deviation"],
-            "seen by": row["sources"],
+            "sources": len(row["sources"]),
         }
         for row in sorted(found, key=lambda row: not row["ongoing"])
     ]
@@ -199,7 +212,8 @@ def clock(time: str | None) -> str:
 
 
 def moment(time: str) -> str:
-    return time[5:16].replace("T", " ")
+    """Day of the month and time: nothing here is older than a month."""
+    return time[8:16].replace("T", " ")
 
 
 def minutes_between(start: str | None, end: str | None) -> int:

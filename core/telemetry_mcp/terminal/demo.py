@@ -17,9 +17,12 @@ from telemetry_mcp.terminal.table import ascii_only, console, coverage, indented
 from telemetry_mcp.terminal.target import Target, configuration, server_over
 
 NEXT = """\
-Next  telemetry-mcp connect claude-desktop --demo --write   the same estate in your own client
-      telemetry-mcp demo --serve                            the same estate over HTTP
-      telemetry-mcp doctor --config plugins.toml            your own sources"""
+Next: the same estate in your own client
+  telemetry-mcp connect claude-desktop --demo --write
+the same estate over HTTP
+  telemetry-mcp demo --serve
+your own sources
+  telemetry-mcp doctor --config plugins.toml"""
 
 
 def run(target: Target, *, serve: bool = False, port: int | None = None, color: bool = True) -> None:

@@ -100,7 +100,7 @@ def line(name: str, text: str, style: str = "") -> RenderableType:
 def table(rows: Sequence[Row], columns: Iterable[str] = ()) -> Table:
     """One row a mapping. Without `columns`: every key that any row has a value for."""
     names = list(columns) or [name for name in rows[0] if any(filled(row.get(name)) for row in rows)]
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for place, name in enumerate(names):
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
         justify: Literal["left", "right"] = "right" if numeric else "left"

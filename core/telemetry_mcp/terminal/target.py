@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,4 +127,7 @@ def server_over(
 ) -> MCPServer[Engine]:
     """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts."""
     registry = load(config)
-    return build(lambda: opened(config, registry=registry, observe=observe))
+    server = build(lambda: opened(config, registry=registry, observe=observe))
+    gc.freeze()
+    gc.enable()
+    return server
