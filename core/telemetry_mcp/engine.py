@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from telemetry_mcp.config import Config
@@ -14,13 +15,14 @@ from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.source import now_ms
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Engine:
     config: Config
     registry: Registry
     fanout: Fanout
     clock_ms: Callable[[], int] = now_ms
 
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of the catalog that at least one source can answer, in the catalog's order."""
         offers = [i.source.metrics() for i in self.registry.instances if "series" in i.capabilities]

@@ -126,10 +126,13 @@ def part_of(source: str, several: Sequence[Series], metric: Metric) -> Part:
     if len(several) > 1:
         timestamps = np.concatenate([series.timestamps_ms for series in several])
         values = np.concatenate([series.values for series in several])
-    steps = np.diff(timestamps)
-    if len(steps) and steps.min() <= 0:
-        steps = np.diff(np.unique(timestamps))
-        timestamps, values = instants(timestamps, values, metric.aggregate)
+    step_ms = None
+    if len(timestamps) > 1:
+        steps = np.diff(timestamps)
+        if steps.min() <= 0:
+            steps = np.diff(np.unique(timestamps))
+            timestamps, values = instants(timestamps, values, metric.aggregate)
+        step_ms = int(median(steps)) if len(steps) else None
     numbers = np.isfinite(values)
     if not numbers.all():
         # After the step is known: a sample that is no number still shows at which distance the source measures.
@@ -139,7 +142,7 @@ def part_of(source: str, several: Sequence[Series], metric: Metric) -> Part:
         query=first.query,
         unit=first.unit or metric.unit,
         factor=by,
-        step_ms=int(median(steps)) if len(steps) else None,
+        step_ms=step_ms,
         samples=len(values),
         timestamps_ms=timestamps,
         values=values if by is None or by == 1.0 else values * by,
@@ -245,10 +248,14 @@ def difference(x: Floats, y: Floats, unit: str) -> Difference:
         apart, x = apart[both], x[both]
     if not len(x):
         return Difference(None, None, 0, "unknown")
-    middle, size = median(apart), median(np.abs(x))
+    return weighed(median(apart), median(np.abs(x)), len(x), unit)
+
+
+def weighed(apart: float, size: float, shared: int, unit: str) -> Difference:
     tolerance = max(AGREE_RELATIVE * size, AGREE_POINTS.get(unit, 0.0))
-    agreement: Agreement = "agree" if abs(middle) <= tolerance else "differ"
-    return Difference(middle, middle / size if size else None, len(x), agreement)
+    return Difference(
+        apart, apart / size if size else None, shared, "agree" if abs(apart) <= tolerance else "differ"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,23 +285,17 @@ def latest(outcomes: Iterable[Outcome[Series]], catalog: Catalog) -> tuple[list[
 
 
 def reading_of(service: str, metric: str, parts: Sequence[Part], unit: str) -> Reading:
-    owner, *rest = parts
-    others = tuple(
-        (
-            p.source,
-            float(p.values[-1]),
-            int(p.timestamps_ms[-1]),
-            difference(owner.values[-1:], p.values[-1:], unit),
-        )
-        for p in rest
-    )
+    newest = [(part, float(part.values[-1]), int(part.timestamps_ms[-1])) for part in parts]
+    (owner, value, at_ms), *rest = newest
     return Reading(
         service=service,
         metric=metric,
         unit=unit or owner.unit,
-        value=float(owner.values[-1]),
-        at_ms=int(owner.timestamps_ms[-1]),
+        value=value,
+        at_ms=at_ms,
         source=owner.source,
         query=owner.query,
-        others=others,
+        others=tuple(
+            (part.source, other, at, weighed(other - value, abs(value), 1, unit)) for part, other, at in rest
+        ),
     )

@@ -164,7 +164,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "redirect": (Fault("redirect", url="to the stranger"), "protocol"),
     "gzip_bomb": (Fault("gzip_bomb", size=128 * MB), "protocol"),
     "truncate": (Fault("truncate"), "upstream"),
-    "truncate_chunked": (Fault("truncate", chunked=True), "upstream"),
     "reset": (Fault("reset"), "upstream"),
     "bad_gateway": (Fault("status", code=502, body=b"<html>Bad Gateway</html>"), "upstream"),
     "rate_limit": (Fault("rate_limit"), "rate_limited"),

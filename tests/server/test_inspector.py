@@ -40,9 +40,10 @@ def inspector() -> Path:
             *(str(npm), "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"),
             f"@modelcontextprotocol/inspector@{VERSION}",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-        if done.returncode:
-            unavailable(f"the inspector cannot be installed: {done.stderr.strip()[-300:]}")
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            unavailable(f"the inspector cannot be installed: {error}: {error.stderr!r}")
     return program
 
 

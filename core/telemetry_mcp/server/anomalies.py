@@ -59,7 +59,7 @@ class Finding:
 
 async def answer(call: Call, service: str, metric: str, sensitivity: float, hours: float) -> Anomalies:
     positive(sensitivity, "sensitivity")
-    metrics = call.engine.metrics() if metric == ALL else (call.metric(metric),)
+    metrics = call.engine.metrics if metric == ALL else (call.metric(metric),)
     window = period(call.now_ms, call.engine.config.defaults.lookback, hours=hours)
     step_ms = step_of(window)
     window = aligned(window, step_ms)

@@ -44,7 +44,7 @@ class Call:
     def metric(self, name: str) -> str:
         """The normalized metric that `name` means, if any source can answer it. QuestionError otherwise."""
         metric = self.engine.config.catalog.resolve(name)
-        offered = self.engine.metrics()
+        offered = self.engine.metrics
         if metric not in offered:
             raise QuestionError(f"no source has the metric {metric!r}{suggest(metric, offered)}")
         return metric

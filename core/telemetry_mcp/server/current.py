@@ -54,7 +54,7 @@ def newest(call: Call, services: tuple[str, ...], metrics: tuple[str, ...]) -> S
 
 
 async def answer(call: Call, service: str, metrics: Sequence[str] | None) -> CurrentMetrics:
-    names = tuple(dict.fromkeys(call.metric(name) for name in metrics or call.engine.metrics()))
+    names = tuple(dict.fromkeys(call.metric(name) for name in metrics or call.engine.metrics))
     await call.service(service)
     question = newest(call, (service,), names)
     outcomes = await call.ask(question)

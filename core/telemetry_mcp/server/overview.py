@@ -36,7 +36,7 @@ class Services(Answer):
 
 
 async def answer(call: Call, query: str | None, environment: str | None, team: str | None) -> Services:
-    vital = tuple(metric for metric in VITAL if metric in call.engine.metrics())
+    vital = tuple(metric for metric in VITAL if metric in call.engine.metrics)
     readings_question = newest(call, (), vital)
     incidents_window = Window(call.now_ms - OPEN_SINCE_MS, call.now_ms)
     listed, series, incidents = await call.ask_all(

@@ -106,7 +106,7 @@ async def targets(call: Call, hours: float) -> tuple[list[Wanted], list[Outcome[
     if configured:
         return [(name, target_of(call, slo), slo.window) for name, slo in configured.items()], []
     services, outcomes = await call.services()
-    metrics = [metric for metric in DEFAULT_METRICS if metric in call.engine.metrics()]
+    metrics = [metric for metric in DEFAULT_METRICS if metric in call.engine.metrics]
     wanted: list[Wanted] = [
         (None, target_of(call, Objective(service=service.name, metric=metric)), hours * 3600)
         for service in services

@@ -107,7 +107,7 @@ async def catalogued(call: Call) -> CatalogAnswer:
                 bad=specs[name].bad,
                 sources=offering(call.engine, name),
             )
-            for name in call.engine.metrics()
+            for name in call.engine.metrics
         ],
         services=[service.name for service in services],
         **envelope(outcomes),
@@ -128,7 +128,7 @@ async def completed(call: Call, argument: CompletionArgument) -> Completion | No
         case "service":
             names = [service.name for service in (await call.services())[0]]
         case "metric" | "metric_type":
-            names = list(call.engine.metrics())
+            names = list(call.engine.metrics)
         case "source":
             names = [instance.name for instance in call.engine.registry.instances]
         case _:
