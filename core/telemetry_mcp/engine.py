@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from cachetools import LRUCache, TTLCache
 
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Fanout
@@ -21,6 +23,10 @@ class Engine:
     registry: Registry
     fanout: Fanout
     clock_ms: Callable[[], int] = now_ms
+    seen: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, 60))
+    """Names of services that a source listed not long ago."""
+    said: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(256))
+    """Answers made from kept replies, with the second for which they hold."""
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -44,6 +50,7 @@ async def opened(
     sources = registry or load(config)
     try:
         async with Fanout(sources, settings=config.cache, clock_ms=clock_ms, observe=observe) as fanout:
-            yield Engine(config, sources, fanout, clock_ms)
+            seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
+            yield Engine(config, sources, fanout, clock_ms, seen)
     finally:
         await sources.close()

@@ -95,7 +95,7 @@ def late(instance: Instance, deadline_s: float) -> Outcome[Any]:
 def unsupported(instance: Instance, question: Question[Any]) -> Outcome[Any]:
     capability = CAPABILITY[question.method]
     if capability in instance.capabilities and isinstance(question, SeriesQuery):
-        what, hint = f"has none of {', '.join(question.metrics)}", "add it under this source's [metrics]"
+        what, hint = f"has none of {', '.join(question.metrics)}", ""
     else:
         what, hint = f"has no {capability}", ""
     return Outcome(instance.name, instance.plugin, "skipped", Reply(), None, Failure("unsupported", what, hint))

@@ -247,9 +247,7 @@ def coarse(rows: Sequence[dict[str, Any]], step_ms: int) -> list[str]:
     widest = max((row["interval"] for row in rows if isinstance(row.get("interval"), int | float)), default=0)
     if widest * 1000 <= step_ms:
         return []
-    return [
-        f"Datadog gives a point every {widest:g} s for a window of this length, not every {step_ms / 1000:g} s"
-    ]
+    return [f"a point every {widest:g} s, not {step_ms / 1000:g} s"]
 
 
 @hookimpl

@@ -36,7 +36,7 @@ class Buckets:
         if self.seconds * 1000 <= max(self.step_ms, 1000):
             return []
         wished = f"{self.step_ms / 1000:g} s"
-        return [f"New Relic gives at most {MOST_BUCKETS} points: one every {self.seconds} s, not every {wished}"]
+        return [f"a point every {self.seconds} s, not {wished}: at most {MOST_BUCKETS}"]
 
 
 def usable(services: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -88,7 +88,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     # Names
     ("query_historical_metrics", {**HISTORY, "hour": 3}, "no argument 'hour'; did you mean 'hours'? Valid: "),
     ("list_services", {"tema": "edge"}, "no argument 'tema'; did you mean 'team'?"),
-    ("list_sources", {"verbose": True}, "no argument 'verbose'"),
+    ("list_sources", {"verbose": True}, "takes no arguments"),
     (
         "query_historical_metrics",
         {"service": PAYMENT},

@@ -32,17 +32,7 @@ def test_the_instructions_fit_their_budget() -> None:
     assert tokens(INSTRUCTIONS) < 400
 
 
-OVER = pytest.mark.xfail(reason="924 tokens: a third source's line, or many digits")
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [
-        *("cpu", "memory", "request_rate", "availability"),
-        pytest.param("error_rate", marks=OVER),
-        pytest.param("latency_p95", marks=OVER),
-    ],
-)
+@pytest.mark.parametrize("metric", ["cpu", "memory", "request_rate", "availability", "error_rate", "latency_p95"])
 async def test_a_day_of_one_metric_from_four_sources_fits_its_budget(ask: Ask, metric: str) -> None:
     answer = await ask("query_historical_metrics", service="payment-processor", metric_type=metric)
     assert answer["series"]["source_points"] == 1440

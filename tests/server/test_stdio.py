@@ -104,7 +104,6 @@ def test_stdout_is_the_protocols_alone_whatever_a_plugin_prints(over_stdio: Over
     assert "asked" in err
 
 
-@pytest.mark.xfail(reason="terminal/serve.py imports the plugins before stdout is the protocol's alone")
 def test_stdout_is_the_protocols_alone_while_plugins_are_imported(over_stdio: OverStdio, tmp_path: Path) -> None:
     (tmp_path / "chatterbox.py").write_text(f'print("imported")\n{CHATTERBOX}')
     (tmp_path / "plugins.toml").write_text('[sources.chatterbox]\nplugin = "./chatterbox.py"\n')

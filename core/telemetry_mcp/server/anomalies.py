@@ -9,12 +9,14 @@ from typing import Literal
 from telemetry_mcp.analysis.anomaly import Detection, Episode, detect
 from telemetry_mcp.merge import Merged, Part, merge
 from telemetry_mcp.model import SeriesQuery, Window
-from telemetry_mcp.server.argument import aligned, period, positive, step_of
+from telemetry_mcp.server.argument import HOUR_MS, aligned, period, positive, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, iso, rounded, span
 
 ALL = "*"
 MOST = 20
+BASELINE_MS = 24 * HOUR_MS
+"""What is ordinary is learned from a day at least: in an hour, an outage would be half of what there is."""
 
 
 class Anomaly(Shape):
@@ -37,6 +39,7 @@ class Anomaly(Shape):
 class Baseline(Shape):
     """How ordinary values were told from unusual ones, and what could not be judged."""
 
+    hours: Number
     method: str
     sensitivity: Number
     threshold: Number
@@ -60,7 +63,9 @@ class Finding:
 async def answer(call: Call, service: str, metric: str, sensitivity: float, hours: float) -> Anomalies:
     positive(sensitivity, "sensitivity")
     metrics = call.engine.metrics if metric == ALL else (call.metric(metric),)
-    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=hours)
+    lookback = call.engine.config.defaults.lookback
+    asked = period(call.now_ms, lookback, hours=hours)
+    window = Window(min(asked.start_ms, call.now_ms - BASELINE_MS), asked.end_ms)
     step_ms = step_of(window)
     window = aligned(window, step_ms)
     if service != ALL:
@@ -70,7 +75,12 @@ async def answer(call: Call, service: str, metric: str, sensitivity: float, hour
     merged = merge(outcomes, call.engine.config.catalog, window, step_ms)
     findings = [Finding(m, detect(m.timestamps_ms, m.values, sensitivity=sensitivity)) for m in merged]
     found = sorted(
-        ((finding, episode) for finding in findings for episode in finding.detection.episodes),
+        (
+            (finding, episode)
+            for finding in findings
+            for episode in finding.detection.episodes
+            if episode.end_ms >= asked.start_ms
+        ),
         key=lambda pair: -pair[1].deviation,
     )
     if len(found) > MOST:
@@ -79,8 +89,8 @@ async def answer(call: Call, service: str, metric: str, sensitivity: float, hour
     return Anomalies(
         anomalies_detected=len(found),
         anomalies=[anomaly(finding, episode, window, sensitivity) for finding, episode in found[:MOST]],
-        baseline=baseline(findings, sensitivity, service, metrics),
-        window=span(window, step_ms),
+        baseline=baseline(findings, window, sensitivity, service, metrics),
+        window=span(aligned(asked, step_ms), step_ms),
         **envelope(outcomes, more=(*call.warnings, *said)),
     )
 
@@ -117,7 +127,9 @@ def saw(part: Part, episode: Episode, window: Window, sensitivity: float) -> boo
     )
 
 
-def baseline(findings: Sequence[Finding], sensitivity: float, service: str, metrics: Sequence[str]) -> Baseline:
+def baseline(
+    findings: Sequence[Finding], window: Window, sensitivity: float, service: str, metrics: Sequence[str]
+) -> Baseline:
     """Series that could not be judged are named: they are not part of any "nothing unusual"."""
     judged = [f for f in findings if f.detection.confidence != "none"]
     unsure = [f for f in judged if f.detection.confidence == "low"]
@@ -131,6 +143,7 @@ def baseline(findings: Sequence[Finding], sensitivity: float, service: str, metr
         f"{metric} of {'any service' if service == ALL else service}: no data" for metric in sorted(without)
     ]
     return Baseline(
+        hours=rounded(window.duration_ms / HOUR_MS) or 0,
         method=findings[0].detection.method if findings else "none",
         sensitivity=sensitivity,
         threshold=rounded(findings[0].detection.threshold if findings else 0.0) or 0.0,

@@ -113,6 +113,8 @@ def check_arguments(model: type[BaseModel], arguments: dict[str, Any], tool: str
     """What is wrong with a tool's arguments, in one sentence; None when nothing is."""
     valid = list(model.model_fields)
     unknown = [name for name in arguments if name not in valid]
+    if unknown and not valid:
+        return f"{tool} takes no arguments, not even {unknown[0]!r}"
     if unknown:
         return f"{tool} has no argument {unknown[0]!r}{suggest(unknown[0], valid)}"
     try:

@@ -60,12 +60,15 @@ class Call:
         QuestionError with the valid names when every source was asked and none knows it. Where the list cannot
         be complete, because a source failed or cannot list, an unknown name is let through with a warning.
         """
+        if name in self.engine.seen:
+            return name
         outcomes = await self.engine.fanout.ask(
             ServiceQuery(self.recent()), self.deadline, enough=lambda outcome: knows(outcome, name)
         )
-        if any(knows(outcome, name) for outcome in outcomes):
-            return name
         known = [service.name for service in united(outcomes)]
+        self.engine.seen.update(dict.fromkeys(known, True))
+        if name in known:
+            return name
         blind = [i.name for i in self.engine.registry.instances if cannot_list(i.capabilities)]
         blind += [outcome.source for outcome in outcomes if outcome.status in ("failed", "partial")]
         if not blind:

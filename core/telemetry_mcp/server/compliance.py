@@ -99,6 +99,8 @@ async def answer(
     comparison: Comparison | None,
     slo: str | None,
 ) -> Compliant:
+    if slo is not None and (service or metric):
+        raise QuestionError("name either a configured slo, or a service and a metric")
     if slo is not None:
         configured = objective_named(call, slo)
         target, hours = target_of(call, configured), configured.window / 3600

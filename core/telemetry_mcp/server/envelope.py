@@ -20,13 +20,14 @@ from pydantic import (
 from telemetry_mcp.model import Outcome, Series, Status, Window
 from telemetry_mcp.text import clean
 
-ExternalText = Annotated[str, Field(json_schema_extra={"format": "external-text"})]
-"""Text that a source wrote: data, never instructions. Its format in the schema says so."""
+ExternalText = Annotated[str, Field(json_schema_extra={"$comment": "external-text"})]
+"""Text that a source wrote: data, never instructions. The schema says so in a comment, for a `format` of our own
+would be refused by strict validators."""
 
 Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
 """A whole number stays one: 60 costs the reader less than 60.0."""
 
-QUERY_LIMIT = 100
+QUERY_LIMIT = 80
 NOTE_LIMIT = 500
 """Of the coverage note: what failed sources say is cut, so that each of their names is in it."""
 
@@ -57,17 +58,25 @@ class Fault(Shape):
 
 
 class Line(Shape):
-    """One source's line in the ledger."""
+    """One source's line in the ledger. A source that was not asked has no latency, query and so on at all."""
 
     name: str
     plugin: str
     status: Status
-    latency_ms: Number | None
     items: int
-    newest: str | None
-    query: ExternalText | None
-    cached_age_s: Number | None
     error: Fault | None
+    latency_ms: Number | None = None
+    newest: str | None = None
+    query: ExternalText | None = None
+    cached_age_s: Number | None = None
+
+    @model_serializer(mode="wrap")
+    def as_asked(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = plain(self)
+        return {name: fields[name] for name in ALWAYS} if self.status == "skipped" else fields
+
+
+ALWAYS = tuple(name for name, field in Line.model_fields.items() if field.is_required())
 
 
 class Coverage(Shape):
@@ -82,7 +91,9 @@ def named(model: type[BaseModel]) -> dict[str, Any]:
 
     The envelope is in every tool's schema: written out, it alone would fill the tool list's budget of tokens.
     """
-    return {"type": "object", "required": list(model.model_fields)}
+    needed = [name for name, field in model.model_fields.items() if field.is_required()]
+    rest = {name: {} for name in model.model_fields if name not in needed}
+    return {"type": "object", "required": needed, **({"properties": rest} if rest else {})}
 
 
 class Answer(Shape):
@@ -147,11 +158,11 @@ def line(outcomes: Sequence[Outcome[Any]]) -> Line:
         name=asked[0].source,
         plugin=asked[0].plugin,
         status=status(asked),
-        latency_ms=rounded(max((o.latency_ms for o in asked if o.latency_ms is not None), default=None)),
+        latency_ms=rounded(max((o.latency_ms for o in asked if o.latency_ms is not None), default=None), 3),
         items=sum(len(outcome.reply.items) for outcome in asked),
         newest=iso(newest_ms(asked)),
         query=clean(" | ".join(queries), QUERY_LIMIT) if queries else None,
-        cached_age_s=rounded(max(ages, default=None)),
+        cached_age_s=rounded(max(ages, default=None), 2),
         error=fault,
     )
 

@@ -145,7 +145,7 @@ def statistics(merged: Merged | None) -> Statistics:
         p95=rounded(found.p95),
         p99=rounded(found.p99),
         last=rounded(found.last),
-        trend_per_hour=rounded(found.trend_per_hour),
+        trend_per_hour=rounded(found.trend_per_hour, 2),
         trend=found.trend_direction,
     )
 

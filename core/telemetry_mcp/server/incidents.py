@@ -37,7 +37,7 @@ class IncidentRow(Shape):
 
 class Incidents(Answer):
     incidents: list[IncidentRow]
-    total: int
+    total: int | None
 
 
 async def answer(call: Call, service: str | None, status: IncidentStatus, since: str) -> Incidents:
@@ -54,7 +54,7 @@ async def answer(call: Call, service: str | None, status: IncidentStatus, since:
         call.warnings.append(f"the newest {MOST} of {len(found)} incidents are shown; ask for a later since")
     return Incidents(
         incidents=[row(incident, source) for incident, source in found[:MOST]],
-        total=len(found),
+        total=len(found) if any(outcome.answered for outcome in outcomes) else None,
         window=span(window),
         **envelope(outcomes, more=call.warnings),
     )

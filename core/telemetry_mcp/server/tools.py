@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
@@ -31,9 +31,16 @@ from telemetry_mcp.server.schema import slim
 
 READ_ONLY = ToolAnnotations(read_only_hint=True)
 
+
+def written(moment: object) -> object:
+    """Epoch seconds may come as a number."""
+    return str(moment) if isinstance(moment, int | float) else moment
+
+
 Ctx = Context[Engine]
 Service = Annotated[str, Field(description="exact name, from list_services", min_length=1, max_length=300)]
-Time = Annotated[str | None, Field(description="or instead of hours")]
+Time = Annotated[str | None, BeforeValidator(written), Field(description="or instead of hours")]
+End = Annotated[str | None, BeforeValidator(written)]
 
 
 async def answered(
@@ -107,7 +114,7 @@ async def query_historical_metrics(
     metric_type: Annotated[str, Field(description="cpu, memory, error_rate, latency_p95, ...")],
     hours: float = 24,
     start: Time = None,
-    end: str | None = None,
+    end: End = None,
     step: str | None = None,
     max_points: Annotated[int | None, Field(ge=10, le=2000)] = None,
     compare_to: Annotated[str | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
@@ -190,7 +197,7 @@ async def query_source(
     query: Annotated[str, Field(description="read-only, in the source's own language", max_length=8000)],
     hours: float = 1,
     start: Time = None,
-    end: str | None = None,
+    end: End = None,
     step: str | None = None,
     deadline_s: float | None = None,
     fresh: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from contextlib import redirect_stdout
 from ipaddress import ip_address
 
 import anyio
@@ -18,8 +19,11 @@ def stdio(config: Config) -> None:
     from telemetry_mcp.server import stdio
 
     async def run() -> None:
-        await stdio.run(server_over(config))
+        await stdio.run(server)
 
+    # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
+    with redirect_stdout(sys.stderr):
+        server = server_over(config)
     anyio.run(run)
 
 

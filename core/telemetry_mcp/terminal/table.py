@@ -138,13 +138,13 @@ def ledger(sources: Sequence[Row]) -> Table:
 
 
 def ledger_row(source: Row) -> Row:
-    error, age = source["error"], source["cached_age_s"]
+    error, age = source["error"], source.get("cached_age_s")
     return {
         "source": source["name"],
         "status": source["status"],
-        "ms": source["latency_ms"],
+        "ms": source.get("latency_ms"),
         "items": source["items"],
-        "newest": source["newest"],
+        "newest": source.get("newest"),
         "cached": None if age is None else f"{age:g} s ago",
         "note": noted(error) if error else None,
     }
@@ -159,7 +159,7 @@ def coverage(sources: Sequence[Row]) -> str:
     """`3 of 3 sources in 41 ms: prometheus 12 ms, datadog 41 ms, ...; pagerduty skipped (has no series)`."""
     asked = [source for source in sources if source["status"] != "skipped"]
     there = [source for source in asked if source["status"] != "failed"]
-    slowest = max((source["latency_ms"] or 0 for source in asked), default=0)
+    slowest = max((source.get("latency_ms") or 0 for source in asked), default=0)
     each = ", ".join(speed(source) for source in asked)
     reasons: dict[str, list[str]] = {}
     for source in sources:
@@ -173,7 +173,7 @@ def coverage(sources: Sequence[Row]) -> str:
 def speed(source: Row) -> str:
     if source["status"] == "failed":
         return f"{source['name']} FAILED ({source['error']['kind']})"
-    if source["cached_age_s"] is not None and not source["latency_ms"]:
+    if source.get("cached_age_s") is not None and not source.get("latency_ms"):
         return f"{source['name']} cached {source['cached_age_s']:.0f} s ago"
     partly = " (partial)" if source["status"] == "partial" else ""
     return f"{source['name']} {source['latency_ms'] or 0:.0f} ms{partly}"
