@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 import orjson
 from figure import Figure
-from telemetry_mcp_prometheus import Prometheus
 
 from telemetry_mcp import Context, Http, Reply, Series, SeriesQuery, Window
+from telemetry_mcp_prometheus import Prometheus
 
 SERIES, POINTS, STEP_MS = 100, 1440, 60_000
 START_MS = 1_795_000_000_000 // STEP_MS * STEP_MS

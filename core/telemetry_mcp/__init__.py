@@ -22,6 +22,7 @@ from telemetry_mcp.hookspecs import hookimpl
 from telemetry_mcp.http import (
     Http,
     HttpReply,
+    bounded,
     decode_json,
     error_for_status,
     http_for,
@@ -85,6 +86,7 @@ __all__ = [
     "Threads",
     "UpstreamError",
     "Window",
+    "bounded",
     "clean",
     "decode_json",
     "error_for_status",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ssl
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
 from math import isfinite
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -180,10 +180,7 @@ class Http:
                 raise ProtocolError(f"the gzip body is corrupt: {error}") from error
             size += len(piece)
             if size > self.max_body:
-                raise ProtocolError(
-                    f"the body is larger than {self.max_body // 2**20} MB after decompression",
-                    hint="ask for a shorter window or fewer services, or raise max_body_mb for this source",
-                )
+                raise too_large(self.max_body)
             pieces.append(piece)
             if inflate and inflate.unused_data:
                 raise ProtocolError("the gzip body goes on after its end")
@@ -203,6 +200,29 @@ class Http:
     async def close(self) -> None:
         if self.client is not None:
             await self.client.aclose()
+
+
+def bounded(pieces: Iterable[bytes], max_bytes: int, patience_s: float) -> bytes:
+    """The body that a blocking client reads piece by piece, for plugins over a vendor's SDK.
+
+    Raises ProtocolError when it grows beyond `max_bytes`, SourceTimeoutError when it drips for longer than
+    `patience_s`: a thread cannot be cancelled from outside.
+    """
+    deadline, whole = monotonic() + patience_s, bytearray()
+    for piece in pieces:
+        whole += piece
+        if len(whole) > max_bytes:
+            raise too_large(max_bytes)
+        if monotonic() > deadline:
+            raise SourceTimeoutError(f"the body was not complete within {patience_s:g} s")
+    return bytes(whole)
+
+
+def too_large(max_bytes: int) -> ProtocolError:
+    return ProtocolError(
+        f"the body is larger than {max_bytes // 2**20} MB after decompression",
+        hint="ask for a shorter window or fewer services, or raise max_body_mb for this source",
+    )
 
 
 def transport_error(error: Exception) -> SourceError:

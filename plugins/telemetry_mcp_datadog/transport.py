@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -22,7 +21,7 @@ from datadog_api_client.v2.api.software_catalog_api import SoftwareCatalogApi
 from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError, SSLError
 from urllib3.exceptions import ProtocolError as CutOffError
 
-from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, clean
+from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, bounded, clean
 
 if TYPE_CHECKING:
     from telemetry_mcp_datadog import Datadog
@@ -60,7 +59,8 @@ class Transport:
             retries=False,
         )
         try:
-            body = self.read(response)
+            pieces = iter(lambda: response.read1(PIECE, decode_content=True), b"")
+            body = bounded(pieces, self.max_body, self.patience_s)
         except BaseException:
             response.close()
             raise
@@ -68,22 +68,6 @@ class Transport:
             response.release_conn()
         lowered = {name.lower(): value for name, value in response.headers.items()}
         return HttpReply(response.status, lowered, body)
-
-    def read(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        """The body, decompressed piece by piece and only so far; also given up when it drips for too long."""
-        deadline = monotonic() + self.patience_s
-        pieces, size = [], 0
-        while piece := response.read1(PIECE, decode_content=True):
-            pieces.append(piece)
-            size += len(piece)
-            if size > self.max_body:
-                raise ProtocolError(
-                    f"the body is larger than {self.max_body // 2**20} MB after decompression",
-                    hint="ask for a shorter window or fewer services, or raise max_body_mb for this source",
-                )
-            if monotonic() > deadline:
-                raise SourceTimeoutError(f"the body was not complete within {self.patience_s:g} s")
-        return b"".join(pieces)
 
 
 class Client:

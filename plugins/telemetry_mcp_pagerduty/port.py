@@ -10,7 +10,6 @@ import logging
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from requests import Response
@@ -18,7 +17,7 @@ from requests.exceptions import SSLError, Timeout
 from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, ReadTimeoutError
 from urllib3.exceptions import ProtocolError as CutOffError
 
-from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, clean
+from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, bounded, clean
 
 if TYPE_CHECKING:
     from telemetry_mcp_pagerduty import PagerDuty
@@ -73,25 +72,17 @@ class Port:
 
     def bounded(self, response: Response, **unused: Any) -> None:
         """Read the body before requests does: decompressed piece by piece, with a limit of size and of time."""
-        raw, deadline = response.raw, monotonic() + self.patience_s
-        pieces, size = [], 0
+        raw = response.raw
         try:
-            while piece := raw.read1(PIECE, decode_content=True):
-                pieces.append(piece)
-                size += len(piece)
-                if size > self.max_body:
-                    raise ProtocolError(
-                        f"the body is larger than {self.max_body // 2**20} MB after decompression",
-                        hint="raise max_body_mb for this source",
-                    )
-                if monotonic() > deadline:
-                    raise SourceTimeoutError(f"the body was not complete within {self.patience_s:g} s")
+            body = bounded(
+                iter(lambda: raw.read1(PIECE, decode_content=True), b""), self.max_body, self.patience_s
+            )
         except BaseException:
             raw.close()
             raise
         finally:
             raw.release_conn()
-        response.raw = BytesIO(b"".join(pieces))
+        response.raw = BytesIO(body)
 
     def close(self) -> None:
         self.session.close()

@@ -92,7 +92,7 @@ def named(model: type[BaseModel]) -> dict[str, Any]:
     The envelope is in every tool's schema: written out, it alone would fill the tool list's budget of tokens.
     """
     needed = [name for name, field in model.model_fields.items() if field.is_required()]
-    rest = {name: {} for name in model.model_fields if name not in needed}
+    rest: dict[str, Any] = {name: {} for name in model.model_fields if name not in needed}
     return {"type": "object", "required": needed, **({"properties": rest} if rest else {})}
 
 
