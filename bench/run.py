@@ -31,8 +31,8 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
 def table(figures: list[Figure]) -> str:
     head = "| what | measured | reference | ratio | limit | |\n|---|---|---|---|---|---|"
     rows = [
-        f"| {f.what} | {f.measured:.4g} {f.unit} | {f.reference_text} | {f.value:.3f} | {f.relation} {f.limit:g} | "
-        f"{'ok' if f.ok else 'MISSED'} |"
+        f"| {f.what} | {f.measured:.4g} {f.unit} | {f.reference_text} | {f.value:.3f} "
+        f"| {f.relation} {f.limit:g} | {'ok' if f.ok else 'MISSED'} |"
         for f in figures
     ]
     return "\n".join([head, *rows]) + "\n"

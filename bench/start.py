@@ -35,7 +35,8 @@ def first_list_s(command: list[str]) -> float:
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
     )
-    assert process.stdin and process.stdout
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         process.stdin.write(orjson.dumps(INITIALIZE) + b"\n")
         answer(process.stdout, 1)

@@ -41,8 +41,8 @@ PUBLIC = """
 AuthError BadQueryError Change ChangeQuery Check ConfigError Context Dependency DependencyQuery Duration
 ForbiddenError Http HttpReply HttpSettings Incident IncidentQuery MetricQuery NativeQuery NotFoundError PlanError
 ProtocolError RateLimitedError Reply Series SeriesQuery Service ServiceQuery Source SourceError SourceSettings
-SourceTimeoutError TelemetryError Threads UpstreamError Window bounded clean decode_json error_for_status gather hookimpl
-http_for parse_json retry_after
+SourceTimeoutError TelemetryError Threads UpstreamError Window bounded clean decode_json error_for_status gather
+hookimpl http_for parse_json retry_after
 """
 
 

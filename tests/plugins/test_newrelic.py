@@ -237,7 +237,7 @@ async def test_a_long_window_is_asked_in_wider_buckets_and_says_so(
     nerdgraph.says(nrql([]))
     reply = await newrelic.fetch_series(question("a", window=Window(START - 7 * 86_400_000, START)))
     assert "TIMESERIES 1653 seconds" in nerdgraph.nrql
-    assert reply.warnings == ["New Relic gives at most 366 points: one every 1653 s, not every 60 s"]
+    assert reply.warnings == ["a point every 1653 s, not 60 s: at most 366"]
 
 
 async def test_unfinished_buckets_are_dropped_and_null_is_nan(nerdgraph: NerdGraph, newrelic: NewRelic) -> None:
