@@ -56,7 +56,7 @@ def registry(*more: Instance) -> Registry:
 
 async def ask(engine: Engine, *, hours: float = 24, deadline_s: float = 10) -> history.History:
     call = Call(engine, Deadline(deadline_s), fresh=True)
-    return await history.answer(call, "checkout", "cpu", hours, None, None, None, None, None)
+    return await history.answer(call, "checkout", "cpu", hours=hours)
 
 
 async def timed(action: Callable[[], Awaitable[object]]) -> float:

@@ -251,10 +251,18 @@ async def test_history_names_each_sources_share_and_how_far_they_are_apart(ask: 
     answer = await ask("query_historical_metrics", service=PAYMENT, metric_type="cpu")
     owner, other = answer["per_source"]
     assert (owner["source"], owner["samples"], owner["step_s"]) == ("prometheus", 1440, 60)
-    assert (owner["difference"], owner["agreement"]) == (None, None)
+    assert {"difference", "agreement", "points"}.isdisjoint(owner)
     assert (other["source"], other["step_s"], other["agreement"]) == ("datadog", 300, "agree")
     assert 0 < abs(other["difference"]) < 1
     assert any("datadog" in warning and "300 s" in warning for warning in answer["warnings"])
+
+
+async def test_each_sources_points_come_on_request_on_its_own_grid(ask: Ask) -> None:
+    answer = await ask("query_historical_metrics", service=PAYMENT, metric_type="cpu", per_source=True)
+    owner, other = answer["per_source"]
+    assert owner["points"] == answer["series"]
+    assert other["points"]["step_s"] * other["points"]["returned_points"] == pytest.approx(86_400, rel=0.05)
+    assert max(other["points"]["values"]) == pytest.approx(answer["statistics"]["max"], rel=0.1)
 
 
 async def test_a_spike_survives_the_thinning(ask: Ask, world: Emulators) -> None:

@@ -44,17 +44,23 @@ class Span(Shape):
     step_s: Number | None = None
 
 
-class Fault(Shape):
+class Lean(Shape):
+    """A shape whose optional fields are left out where there is nothing to say."""
+
+    @model_serializer(mode="wrap")
+    def without_nulls(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = plain(self)
+        needed = type(self).model_fields
+        return {name: value for name, value in fields.items() if value is not None or needed[name].is_required()}
+
+
+class Fault(Lean):
     """`retry_after_s` is there only when the source gave a hint."""
 
     kind: str
     message: ExternalText
     fix: str | None = None
     retry_after_s: Number | None = None
-
-    @model_serializer(mode="wrap")
-    def without_nulls(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in plain(self).items() if value is not None}
 
 
 class Line(Shape):

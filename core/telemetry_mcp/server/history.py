@@ -8,11 +8,11 @@ from typing import Literal
 from telemetry_mcp.analysis.downsample import min_max
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Floats, Merged, Part, merge, numbers
+from telemetry_mcp.merge import Floats, Merged, Part, bucketed, coarser, merge, numbers
 from telemetry_mcp.model import Outcome, Series, SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, Lean, Number, Shape, Span, envelope, iso, rounded, span
 
 
 class Points(Shape):
@@ -43,7 +43,7 @@ class Statistics(Shape):
     trend: Literal["rising", "falling", "flat"] | None
 
 
-class Provenance(Shape):
+class Provenance(Lean):
     """One source's share, the owner's first. `difference` is its values minus the owner's: the median over the
     buckets that both have."""
 
@@ -52,8 +52,9 @@ class Provenance(Shape):
     samples: int
     step_s: Number | None
     mean: Number | None
-    difference: Number | None
-    agreement: Literal["agree", "differ", "unknown"] | None
+    difference: Number | None = None
+    agreement: Literal["agree", "differ", "unknown"] | None = None
+    points: Points | None = None
 
 
 class Comparison(Shape):
@@ -77,12 +78,14 @@ async def answer(
     call: Call,
     service: str,
     metric_type: str,
-    hours: float,
-    start: str | None,
-    end: str | None,
-    step: str | None,
-    max_points: int | None,
-    compare_to: str | None,
+    *,
+    hours: float = 24,
+    start: str | None = None,
+    end: str | None = None,
+    step: str | None = None,
+    max_points: int | None = None,
+    compare_to: str | None = None,
+    per_source: bool = False,
 ) -> History:
     metric = call.metric(metric_type)
     defaults = call.engine.config.defaults
@@ -104,7 +107,12 @@ async def answer(
         unit=call.engine.config.catalog[metric].unit,
         statistics=statistics(merged),
         series=points_of(merged, points, step_ms),
-        per_source=[provenance(part) for part in merged.parts] if merged else [],
+        per_source=[
+            provenance(part, of_part(part, merged, window, points) if per_source else None)
+            for part in merged.parts
+        ]
+        if merged
+        else [],
         comparison=comparison,
         window=span(window, merged.step_ms if merged else step_ms),
         **envelope(*answers, more=(*call.warnings, *(merged.warnings if merged else ()))),
@@ -169,7 +177,14 @@ def columns(start_ms: int | None, step_ms: int, values: Floats, max_points: int)
     )
 
 
-def provenance(part: Part) -> Provenance:
+def of_part(part: Part, merged: Merged, window: Window, max_points: int) -> Points:
+    """One source's own values in the metric's unit, on a grid as fine as it has them."""
+    step_ms = coarser(merged.step_ms, part)
+    values = bucketed(part, window, step_ms, "mean")
+    return columns(window.start_ms // step_ms * step_ms, step_ms, values, max_points)
+
+
+def provenance(part: Part, points: Points | None) -> Provenance:
     difference = part.difference
     return Provenance(
         source=part.source,
@@ -179,6 +194,7 @@ def provenance(part: Part) -> Provenance:
         mean=rounded(float(part.values.mean())) if part.samples else None,
         difference=rounded(difference.median) if difference else None,
         agreement=difference.agreement if difference else None,
+        points=points,
     )
 
 

@@ -63,7 +63,7 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
     )
     async def metric(service: str, metric: str, ctx: Context, hours: str = "1") -> str:
         """One metric of one service over the last hours: statistics, merged series, provenance."""
-        return await written(history.answer(call(), service, metric, number(hours), None, None, None, None, None))
+        return await written(history.answer(call(), service, metric, hours=number(hours)))
 
     async def complete(
         ref: PromptReference | ResourceTemplateReference,

@@ -118,6 +118,7 @@ async def query_historical_metrics(
     step: str | None = None,
     max_points: Annotated[int | None, Field(ge=10, le=2000)] = None,
     compare_to: Annotated[str | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
+    per_source: Annotated[bool, Field(description="each source's points too")] = False,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, history.History]:
@@ -126,7 +127,18 @@ async def query_historical_metrics(
         ctx,
         deadline_s,
         fresh,
-        lambda call: history.answer(call, service, metric_type, hours, start, end, step, max_points, compare_to),
+        lambda call: history.answer(
+            call,
+            service,
+            metric_type,
+            hours=hours,
+            start=start,
+            end=end,
+            step=step,
+            max_points=max_points,
+            compare_to=compare_to,
+            per_source=per_source,
+        ),
     )
 
 
