@@ -192,8 +192,7 @@ class Http:
         if self.client is None:
             async with self.opening:
                 if self.client is None:
-                    # The transport costs 0.2 s to import: not on the event loop, and not before it is needed.
-                    await to_thread.run_sync(import_module, "httpx_aiohttp")
+                    await warm()
                     self.client = self.make_client()
         return self.client
 
@@ -236,6 +235,11 @@ def transport_error(error: Exception) -> SourceError:
     if isinstance(error, httpx.ReadError):
         return UpstreamError(f"the body was cut off in the middle: {words}")
     return UpstreamError(f"the backend could not be reached: {words}", hint="is it up, and is its url right?")
+
+
+async def warm() -> None:
+    """Import the transport. It costs 0.2 s: not on the event loop, and not before it is needed."""
+    await to_thread.run_sync(import_module, "httpx_aiohttp")
 
 
 def http_for(settings: HttpSettings, headers: Mapping[str, str] | None = None) -> Http:

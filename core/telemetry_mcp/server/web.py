@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from telemetry_mcp.config import ServerSettings
+from telemetry_mcp.http import warm
 from telemetry_mcp.server.metric import Metrics
 
 PATH = "/mcp"
@@ -38,6 +39,7 @@ def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettin
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         nonlocal ready
+        await warm()
         async with server.session_manager.run():
             ready = True
             yield
