@@ -12,16 +12,20 @@ from typing import Any, Protocol
 from cachetools import TLRUCache
 
 from telemetry_mcp.model import (
+    ChangeQuery,
+    IncidentQuery,
     Question,
     Reply,
     Series,
     SeriesQuery,
     ServiceQuery,
+    Window,
 )
 from telemetry_mcp.setting import Duration, Strict
 
 # What costs little to keep: an item that is not a time series counts as so many bytes.
 ITEM_BYTES = 400
+MINUTE_MS = 60_000
 
 
 class CacheSettings(Strict):
@@ -75,13 +79,21 @@ def size(items: Sequence[Any]) -> int:
 
 
 def key_of(source: str, query: Any) -> str:
-    """Equal for equal questions. Questions about now leave the window out: how old an answer may be is for
-    the time to live to say, not for the second at which somebody asked."""
-    window = getattr(query, "window", None)
-    about_now = isinstance(query, ServiceQuery) or (isinstance(query, SeriesQuery) and query.latest)
+    """Equal for equal questions. How old an answer about now may be is for the time to live to say, not for the
+    moment at which somebody asked: such questions leave the window out, or know it to the minute only."""
     rest = [getattr(query, field.name) for field in fields(query) if field.name != "window"]
-    span = window.duration_ms if about_now and window else window
-    return sha256(repr((source, query.method, span, rest)).encode()).hexdigest()
+    return sha256(repr((source, query.method, span_of(query), rest)).encode()).hexdigest()
+
+
+def span_of(query: Any) -> object:
+    window: Window | None = getattr(query, "window", None)
+    if window is None:
+        return None
+    if isinstance(query, ServiceQuery) or (isinstance(query, SeriesQuery) and query.latest):
+        return window.duration_ms
+    if isinstance(query, IncidentQuery | ChangeQuery):
+        return window.start_ms // MINUTE_MS, window.end_ms // MINUTE_MS
+    return window
 
 
 def ttl_s(query: Question[Any], reply: Reply[Any], settings: CacheSettings, now_ms: int) -> float:

@@ -80,7 +80,7 @@ def test_questions_that_differ_have_different_keys() -> None:
         replace(CPU, latest=True),
         ServiceQuery(HOUR),
         IncidentQuery(HOUR),
-        IncidentQuery(LATER),
+        IncidentQuery(Window(HOUR.start_ms + 60_000, HOUR.end_ms + 60_000)),
         IncidentQuery(HOUR, statuses=("triggered",)),
         IncidentQuery(HOUR, services=("triggered",)),
         IncidentQuery(HOUR, limit=5),
@@ -135,3 +135,12 @@ async def test_an_answer_that_is_renewed_counts_once() -> None:
     for _ in range(3):
         await cache.put("k", Entry(reply(100), 0), 60)
     assert cache.entries.currsize == 2 * ITEM_BYTES + 1600
+
+
+def test_incidents_are_one_question_within_the_minute() -> None:
+    def key(end_ms: int) -> str:
+        return key_of("pagerduty", IncidentQuery(Window(end_ms - 3_600_000, end_ms)))
+
+    minute = NOW_MS // 60_000 * 60_000
+    assert key(minute) == key(minute + 59_999)
+    assert key(minute) != key(minute + 60_000)
