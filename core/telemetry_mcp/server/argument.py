@@ -103,12 +103,6 @@ def aligned(window: Window, step_ms: int) -> Window:
     return Window(start, end)
 
 
-def one_of(value: str, valid: list[str], name: str) -> str:
-    if value not in valid:
-        raise QuestionError(f"{name}={value!r} is not known{suggest(value, valid)}")
-    return value
-
-
 def check_arguments(model: type[BaseModel], arguments: dict[str, Any], tool: str) -> str | None:
     """What is wrong with a tool's arguments, in one sentence; None when nothing is."""
     valid = list(model.model_fields)
