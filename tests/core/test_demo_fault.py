@@ -1,80 +1,24 @@
 """The fault switches of the emulators: every fault as it arrives on the wire, and an end that waits for nobody."""
 
+from __future__ import annotations
+
 import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from telemetry_mcp.demo import datadog, newrelic, pagerduty
+from telemetry_mcp.demo import datadog
 from telemetry_mcp.demo.emulator import Emulators
-from telemetry_mcp.demo.estate import Estate
 from telemetry_mcp.demo.fault import Fault, zeros
-from telemetry_mcp.demo.topology import MEMBERS
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Vendor
 
 NOW_S = 20_500 * 86_400 + 15 * 3600
-NOW_MS = NOW_S * 1000
-APPS = {name for name, member in MEMBERS.items() if member.kind == "app"}
-KEYS = {
-    "prometheus": {},
-    "datadog": {"DD-API-KEY": datadog.API_KEY, "DD-APPLICATION-KEY": datadog.APP_KEY},
-    "newrelic": {"Api-Key": newrelic.API_KEY},
-    "pagerduty": {"Authorization": f"Token token={pagerduty.API_KEY}"},
-}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulators]:
-    with Emulators(Estate.today(NOW_MS), clock=lambda: NOW_MS) as emulators:
-        yield emulators
-
-
-@pytest.fixture
-def world(running: Emulators) -> Iterator[Emulators]:
-    yield running
-    for faults in running.faults.values():
-        faults.clear()
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=5) as client:
-        yield client
-
-
-class Vendor:
-    """One emulator through a client, with its credentials."""
-
-    def __init__(self, name: str, world: Emulators, client: httpx.Client) -> None:
-        self.url, self.keys, self.client = world.urls[name], KEYS[name], client
-
-    def get(self, path: str, **params: Any) -> httpx.Response:
-        renamed = {name.rstrip("_"): value for name, value in params.items()}
-        return self.client.get(self.url + path, params=renamed, headers=self.keys)
-
-
-@pytest.fixture
-def prometheus(world: Emulators, client: httpx.Client) -> Vendor:
-    return Vendor("prometheus", world, client)
-
-
-@pytest.fixture
-def dog(world: Emulators, client: httpx.Client) -> Vendor:
-    return Vendor("datadog", world, client)
-
-
-@pytest.fixture
-def relic(world: Emulators, client: httpx.Client) -> Vendor:
-    return Vendor("newrelic", world, client)
-
-
-@pytest.fixture
-def duty(world: Emulators, client: httpx.Client) -> Vendor:
-    return Vendor("pagerduty", world, client)
 
 
 def test_a_fault_befalls_its_route_only_and_until_it_is_cleared(world: Emulators, duty: Vendor) -> None:
@@ -197,13 +141,13 @@ def test_pages_never_end(world: Emulators, duty: Vendor, blank: bool) -> None:
     assert len(page["incidents"]) == (0 if blank else 10)
 
 
-def test_a_cursor_never_ends(world: Emulators, relic: Vendor) -> None:
+def test_a_cursor_never_ends(world: Emulators, relic: Vendor, apps: set[str]) -> None:
     world.faults["newrelic"].set("/", Fault("endless_pages"))
     body = {"query": "{ actor { entitySearch(query: \"domain = 'APM'\") { count } } }"}
     answer = relic.client.post(f"{relic.url}/graphql", json=body, headers=relic.keys).json()
     found = answer["data"]["actor"]["entitySearch"]["results"]
     assert found["nextCursor"]
-    assert len(found["entities"]) == len(APPS)
+    assert len(found["entities"]) == len(apps)
 
 
 def test_a_partial_answer_has_its_data_and_a_warning(world: Emulators, prometheus: Vendor) -> None:
