@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -151,3 +152,34 @@ def test_stdio_starts_without_what_only_other_commands_need() -> None:
     )
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+STUBBORN = """
+import anyio
+from telemetry_mcp import Source, hookimpl
+
+class Stubborn(Source):
+    async def list_services(self, query):
+        while True:
+            try:
+                await anyio.sleep(60)
+            except BaseException:
+                pass
+
+@hookimpl
+def telemetry_sources():
+    return [Stubborn]
+"""
+
+
+def test_a_source_that_ignores_cancellation_does_not_keep_the_program_alive(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    (tmp_path / "plugins.toml").write_text('[sources.stubborn]\nplugin = "./stubborn.py"\n')
+    server = start("serve", "--config", str(tmp_path / "plugins.toml"))
+    send(server, "initialize", INITIALIZE, 1)
+    answer(server)
+    send(server, "notifications/initialized", {})
+    send(server, "tools/call", {"name": "list_services", "arguments": {"deadline_s": 0.2}}, 2)
+    assert answer(server)["result"]["isError"]
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(10) == 1

@@ -10,6 +10,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import anyio
@@ -21,8 +22,11 @@ from mcp.shared.message import SessionMessage
 LINE_LIMIT = 8 * 2**20
 
 
-async def run(server: MCPServer[Any]) -> None:
-    """Serve until stdin ends or SIGTERM or SIGINT arrives; the lifespan is left in every case."""
+async def run(server: MCPServer[Any], ending: Callable[[], None] = lambda: None) -> None:
+    """Serve until stdin ends or SIGTERM or SIGINT arrives; the lifespan is left in every case.
+
+    `ending` is called as soon as the end has begun.
+    """
     if sys.platform == "win32" or not (pipeable(sys.stdin.buffer) and pipeable(sys.stdout.buffer)):
         await server.run_stdio_async()
         return
@@ -34,6 +38,7 @@ async def run(server: MCPServer[Any]) -> None:
         async with to_server:
             while line := await next_line(reader):
                 await to_server.send(parsed(line))
+            ending()
 
     async def write() -> None:
         async with from_server:
@@ -44,7 +49,7 @@ async def run(server: MCPServer[Any]) -> None:
 
     lowlevel = server._lowlevel_server
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stop_on_signal, tasks.cancel_scope)
+        tasks.start_soon(stop_on_signal, tasks.cancel_scope, ending)
         tasks.start_soon(read)
         tasks.start_soon(write)
         await lowlevel.run(incoming, outgoing, lowlevel.create_initialization_options())
@@ -82,8 +87,9 @@ def parsed(line: bytes) -> SessionMessage | Exception:
         return error
 
 
-async def stop_on_signal(scope: anyio.CancelScope) -> None:
+async def stop_on_signal(scope: anyio.CancelScope, ending: Callable[[], None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
+            ending()
             scope.cancel()
             return

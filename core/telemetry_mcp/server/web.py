@@ -78,9 +78,16 @@ class Graceful(uvicorn.Server):
     """Ends on a signal without dying of it, and closes the streams that listen for updates: they would hold it
     open for ever."""
 
-    def __init__(self, config: uvicorn.Config, server: MCPServer[Any], ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server: MCPServer[Any],
+        ready: Callable[[], None],
+        ending: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self.ready = ready
+        self.ending = ending
         entry = server._lowlevel_server.get_request_handler("subscriptions/listen")
         self.listeners = entry.handler if entry and isinstance(entry.handler, ListenHandler) else None
 
@@ -90,6 +97,7 @@ class Graceful(uvicorn.Server):
             self.ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ending()
         if self.listeners is not None:
             self.listeners.close()
         # uvicorn would keep the signal and send it to the process again, once all is closed.
@@ -103,10 +111,11 @@ async def run(
     settings: ServerSettings,
     sock: socket.socket,
     ready: Callable[[], None] = lambda: None,
+    ending: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way may finish.
 
-    `ready` is called once connections are accepted and signals are heeded.
+    `ready` is called once connections are accepted and signals are heeded, `ending` when a signal has come.
     """
     config = uvicorn.Config(
         application(server, metrics, settings),
@@ -115,7 +124,7 @@ async def run(
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    await Graceful(config, server, ready).serve(sockets=[sock])
+    await Graceful(config, server, ready, ending).serve(sockets=[sock])
 
 
 def bound(host: str, port: int) -> socket.socket:
