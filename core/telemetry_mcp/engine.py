@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from cachetools import LRUCache, TTLCache
 
+from telemetry_mcp.cache import size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Fanout
-from telemetry_mcp.model import Outcome
+from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.source import now_ms
+
+T = TypeVar("T")
+
+DRAWN_BYTES = 16 * 2**20
+
+
+def weight(entry: tuple[Any, Sequence[Reply[Any]]]) -> int:
+    """What an entry of `Engine.drawn` keeps alive, in bytes and roughly."""
+    return sum(size(reply.items) for reply in entry[1])
 
 
 @dataclass(frozen=True)
@@ -25,8 +35,24 @@ class Engine:
     clock_ms: Callable[[], int] = now_ms
     seen: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, 60))
     """Names of services that a source listed not long ago."""
-    said: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(256))
-    """Answers made from kept replies, with the second for which they hold."""
+    drawn: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(DRAWN_BYTES, getsizeof=weight))
+    """What was worked out from replies, with those replies: see `draw`."""
+
+    def draw(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, worked out once for the same replies and `key`, which says what is made of them.
+
+        Callers that share an upstream call, or a kept answer, share what follows from it too.
+        """
+        replies = [outcome.reply for outcome in outcomes if outcome.status != "skipped"]
+        full = (key, *map(id, replies))
+        if full in self.drawn:
+            made: T = self.drawn[full][0]
+            return made
+        made = make()
+        if weight((made, replies)) <= DRAWN_BYTES:
+            # With the replies, so that their ids stay theirs as long as the entry lives.
+            self.drawn[full] = (made, replies)
+        return made
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:

@@ -58,16 +58,14 @@ async def answer(call: Call, service: str, metrics: Sequence[str] | None) -> Cur
     await call.service(service)
     question = newest(call, (service,), names)
     outcomes = await call.ask(question)
-    if call.warnings or any(outcome.cached_age_s is None for outcome in outcomes if outcome.answered):
+
+    def make() -> CurrentMetrics:
         return current_metrics(call, service, names, outcomes, question.window)
+
+    if call.warnings or any(outcome.cached_age_s is None for outcome in outcomes if outcome.answered):
+        return make()
     # Made of kept replies, an answer differs from the one before only in its ages, which are whole seconds.
-    replies = [outcome.reply for outcome in outcomes if outcome.answered]
-    key = (service, names, call.now_ms // 1000, tuple(map(id, replies)))
-    if key not in call.engine.said:
-        answer = current_metrics(call, service, names, outcomes, question.window)
-        call.engine.said[key] = (answer, replies)  # the replies too, so that their ids stay theirs
-    said: CurrentMetrics = call.engine.said[key][0]
-    return said
+    return call.engine.draw(outcomes, ("current", service, names, call.now_ms // 1000), make)
 
 
 def current_metrics(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from telemetry_mcp.analysis.downsample import min_max
+from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Floats, Merged, Part, bucketed, coarser, merge, numbers
@@ -96,26 +98,60 @@ async def answer(
     await call.service(service)
     wanted = [window] + ([before] if before else [])
     answers = await call.ask_all(*(SeriesQuery((service,), (metric,), w, step_ms) for w in wanted))
-    merged = one(answers[0], call, window, step_ms, service, metric)
-    comparison = (
-        compare(merged, one(answers[1], call, before, step_ms, service, metric), before) if before else None
-    )
-    points = max_points or defaults.max_points
+    key = (service, metric, step_ms, max_points or defaults.max_points, per_source)
+    told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
+    comparison = None
+    if before:
+        then = call.engine.draw(answers[1], (before, *key), lambda: tell(call, answers[1], before, *key))
+        comparison = compare(told.figures, then.figures, before)
     return History(
         service=service,
         metric=metric,
         unit=call.engine.config.catalog[metric].unit,
-        statistics=statistics(merged),
-        series=points_of(merged, points, step_ms),
-        per_source=[
-            provenance(part, of_part(part, merged, window, points) if per_source else None)
-            for part in merged.parts
-        ]
-        if merged
-        else [],
+        statistics=told.statistics,
+        series=told.series,
+        per_source=told.per_source,
         comparison=comparison,
-        window=span(window, merged.step_ms if merged else step_ms),
-        **envelope(*answers, more=(*call.warnings, *(merged.warnings if merged else ()))),
+        window=span(window, told.step_ms),
+        **envelope(*answers, more=(*call.warnings, *told.warnings)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the replies to one question come to, apart from who gave them when."""
+
+    figures: Figures
+    statistics: Statistics
+    series: Points
+    per_source: list[Provenance]
+    step_ms: int
+    warnings: tuple[str, ...]
+
+
+def tell(
+    call: Call,
+    outcomes: Sequence[Outcome[Series]],
+    window: Window,
+    service: str,
+    metric: str,
+    step_ms: int,
+    max_points: int,
+    per_source: bool,
+) -> Told:
+    merged = one(outcomes, call, window, step_ms, service, metric)
+    figures = summarize(*numbers(merged))
+    parts = merged.parts if merged else ()
+    return Told(
+        figures=figures,
+        statistics=statistics(figures),
+        series=points_of(merged, max_points, step_ms),
+        per_source=[
+            provenance(part, of_part(part, merged, window, max_points) if merged and per_source else None)
+            for part in parts
+        ],
+        step_ms=merged.step_ms if merged else step_ms,
+        warnings=merged.warnings if merged else (),
     )
 
 
@@ -138,9 +174,7 @@ def one(
     return next((m for m in merged if m.service == service and m.metric == metric), None)
 
 
-def statistics(merged: Merged | None) -> Statistics:
-    times, values = numbers(merged)
-    found = summarize(times, values)
+def statistics(found: Figures) -> Statistics:
     return Statistics(
         count=found.count,
         missing=found.missing,
@@ -198,9 +232,8 @@ def provenance(part: Part, points: Points | None) -> Provenance:
     )
 
 
-def compare(now: Merged | None, then: Merged | None, window: Window) -> Comparison:
-    current, before = summarize(*numbers(now)), summarize(*numbers(then))
+def compare(now: Figures, then: Figures, window: Window) -> Comparison:
     change = None
-    if current.mean is not None and before.mean:
-        change = rounded((current.mean - before.mean) / abs(before.mean))
-    return Comparison(window=span(window), mean=rounded(before.mean), p95=rounded(before.p95), mean_change=change)
+    if now.mean is not None and then.mean:
+        change = rounded((now.mean - then.mean) / abs(then.mean))
+    return Comparison(window=span(window), mean=rounded(then.mean), p95=rounded(then.p95), mean_change=change)
