@@ -16,12 +16,13 @@ PLUGINS = ROOT / "plugins"
 PLUGIN_PREFIX = "telemetry_mcp_"
 
 LAYERS = (
-    {"analysis", "boundary", "demo", "errors", "log", "model", "secret", "setting", "text", "unit"},
+    {"analysis", "boundary", "demo", "errors", "log", "model", "text", "unit"},
+    {"secret", "setting"},
     {"breaker", "cache", "catalog", "gather", "http", "thread"},
     {"config", "source"},
     {"guard", "hookspecs"},
     {"__init__", "registry"},
-    {"outcome"},
+    {"contract", "outcome"},
     {"fanout", "merge"},
     {"access", "engine", "stream", "testing"},
     {"server"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,17 +10,20 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Contained:
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 @contextmanager
 def contain() -> Iterator[Contained]:
     """Keep the exception that the block raises: `with contain() as kept: ...`, then look at `kept.error`.
 
-    For a plugin's code only: being imported by the registry, being asked by the fan-out. Cancellation passes.
+    For a plugin's code only: being imported by the registry, being asked by the fan-out. Cancellation and the
+    user's Ctrl-C pass; a plugin's sys.exit() does not.
     """
     kept = Contained()
     try:
         yield kept
-    except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything, and the others must live
+    except (CancelledError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a stranger's plugin may raise anything, and the others must live
         kept.error = error

@@ -13,7 +13,8 @@
         SourceTimeoutError       no answer within the limit that the text names
         UpstreamError            5xx, HTML, a truncated body, a dropped connection
         ProtocolError            success by its status, with a body that cannot be used
-        UnavailableError         not asked at all: the breaker is open, or too many earlier calls still hang
+        UnavailableError         not asked at all: the breaker is open
+        BusyError                not asked at all: too many earlier calls of ours are still under way
 
 A source raises these and nothing else. It need not know its own name: the fan-out adds it. The vendor's own
 words belong into the message; credentials, headers and URLs with user information never do.
@@ -128,3 +129,8 @@ class ProtocolError(SourceError):
 class UnavailableError(SourceError):
     kind = "breaker_open"
     default_hint = "nothing was asked; it is tried again by itself after the pause that is named"
+
+
+class BusyError(SourceError):
+    kind = "busy"
+    default_hint = "ask for less at once, or raise max_concurrency for this source in plugins.toml"

@@ -21,15 +21,16 @@ from anyio.abc import TaskGroup
 
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.cache import Cache, CacheSettings, Entry, MemoryCache, key_of, ttl_s
+from telemetry_mcp.contract import fit
 from telemetry_mcp.model import Outcome, Question, Reply
-from telemetry_mcp.outcome import failed, fit, late, missing, narrow, status_of, unsupported
+from telemetry_mcp.outcome import failed, late, missing, narrow, status_of, unsupported
 from telemetry_mcp.registry import Instance, Registry
 from telemetry_mcp.source import now_ms
 
 T = TypeVar("T")
 
-LATE_COUNTS_S = 1.0
-"""A source that did not answer a more impatient call than this has not thereby shown itself to be down."""
+LATE_COUNTS_S = 0.5
+"""A source that was given less time than this has not shown itself to be down by not answering."""
 
 Progress = Callable[[Outcome[Any], int, int], Awaitable[None]]
 """Called as each source answers, with how many have and how many were asked."""
@@ -41,6 +42,10 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.at = anyio.current_time() + seconds
+
+    def half(self) -> Deadline:
+        """For a first question that must leave time for a second one."""
+        return Deadline(self.left_s / 2)
 
     @property
     def left_s(self) -> float:
@@ -137,8 +142,9 @@ class Fanout:
         outcomes: dict[str, Outcome[T]] = {}
         waiter, flights = Waiter(), list[Flight]()
         given_up: set[str] = set()
+        had_s = deadline.left_s
         try:
-            with move_on_after(deadline.left_s):
+            with move_on_after(had_s):
                 await self.take_off(asked, fresh, waiter, flights)
                 while len(outcomes) < len(asked):
                     outcome = await waiter.next()
@@ -151,9 +157,9 @@ class Fanout:
             given_up = {flight.source for flight in flights if self.leave(flight, waiter)}
         for instance in instances:
             if instance.name in asked and instance.name not in outcomes:
-                outcomes[instance.name] = late(instance, deadline.seconds)
+                outcomes[instance.name] = late(instance, deadline.seconds, had_s)
                 # However many calls gave up on one upstream call, it is one failure of the source.
-                if instance.name in given_up and deadline.seconds >= LATE_COUNTS_S:
+                if instance.name in given_up and had_s >= LATE_COUNTS_S:
                     instance.guard.late()
         broken = [a for a in self.registry.absent if a.broken and (only is None or a.name in only)]
         ledger = [outcomes.get(i.name) or unsupported(i, question) for i in instances]
@@ -236,7 +242,7 @@ class Fanout:
         started = perf_counter()
         reply: Reply[T] = Reply()
         with contain() as kept:
-            reply = fit(await instance.guard.ask(instance.source, question), instance)
+            reply = fit(await instance.guard.ask(instance.source, question), instance, question)
         latency_ms = (perf_counter() - started) * 1000
         outcome: Outcome[T]
         if kept.error is not None:

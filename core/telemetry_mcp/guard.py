@@ -10,7 +10,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, move_on_after, sleep
 
 from telemetry_mcp.breaker import Breaker, Pause
-from telemetry_mcp.errors import RateLimitedError, SourceError, SourceTimeoutError
+from telemetry_mcp.errors import BusyError, RateLimitedError, SourceError, SourceTimeoutError
 from telemetry_mcp.model import Question, Reply
 from telemetry_mcp.source import Source
 
@@ -52,10 +52,14 @@ class Guard:
     async def in_time(self, source: Source, question: Question[T]) -> Reply[T]:
         if self.limiter is None:
             self.limiter = CapacityLimiter(self.max_concurrency)
+        begun = False
         with move_on_after(self.timeout_s):
             async with self.limiter:
+                begun = True
                 return await self.twice(source, question)
-        raise SourceTimeoutError(f"no answer within its timeout of {self.timeout_s:g} s")
+        if begun:
+            raise SourceTimeoutError(f"no answer within its timeout of {self.timeout_s:g} s")
+        raise BusyError(f"still behind {self.max_concurrency} earlier questions after {self.timeout_s:g} s")
 
     async def twice(self, source: Source, question: Question[T]) -> Reply[T]:
         """Every question is a read, so that one that failed on the way may be asked once more."""
@@ -71,6 +75,8 @@ class Guard:
         """What a failure says about the source: limited, down, or well and merely refusing this question."""
         if isinstance(error, RateLimitedError):
             self.pause.limited(error.retry_after_s)
+            self.breaker.left()
+        elif isinstance(error, BusyError):
             self.breaker.left()
         elif error.counts:
             self.breaker.failed()

@@ -208,19 +208,20 @@ def on_grid(
     step_ms: int,
     warnings: Sequence[str] = (),
 ) -> Merged:
-    """The owner's values on the grid, and every other part compared with them on the coarser of both steps."""
+    """The owner's values on the grid, and every other part compared with them on the coarser of both steps: by
+    means, also where the larger value is shown, for a vendor's coarse sample is a mean itself."""
     owner = next((part for part in parts if part.factor is not None and part.samples), parts[0])
     step = coarser(step_ms, owner)
     first = window.start_ms // step * step
     values = bucketed(owner, window, step, spec.aggregate)
-    grids = {step: values}
+    grids: dict[int, Floats] = {}
     ordered = [owner]
     for part in parts:
         if part is not owner:
             shared = coarser(step, part)
             if shared not in grids:
-                grids[shared] = bucketed(owner, window, shared, spec.aggregate)
-            other = bucketed(part, window, shared, spec.aggregate)
+                grids[shared] = bucketed(owner, window, shared, "mean")
+            other = bucketed(part, window, shared, "mean")
             ordered.append(replace(part, difference=difference(grids[shared], other, spec.unit)))
     return Merged(
         service=service,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -39,6 +39,12 @@ class Instance:
     source: Source
     guard: Guard
     redact: Redactor
+    offered: tuple[str, ...] | None = field(init=False)
+    """The metrics that it said it has when it was built; None: any."""
+
+    def __post_init__(self) -> None:
+        metrics = self.source.metrics()
+        object.__setattr__(self, "offered", None if metrics is None else tuple(metrics))
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -127,10 +133,12 @@ class Loader:
         is_file = plugin.partition(":")[0].endswith(".py")
         if not is_file and plugin.partition(":")[0] not in installed():
             hint = f"no plugin is installed under that name{suggest(plugin, installed())}"
-            self.report(table, "plugin", f"found {plugin!r}", hint)
+            self.report(table, "plugin", f"found {table.raw.get('plugin')!r}", hint)
             return None
         if is_file and not self.file(plugin).is_file():
-            self.report(table, "plugin", f"found {plugin!r}", f"no such file: {self.file(plugin)}")
+            self.report(
+                table, "plugin", f"found {table.raw.get('plugin')!r}", f"no such file: {self.file(plugin)}"
+            )
             return None
         with contain() as kept:
             return self.imported(plugin, is_file)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
 
-from telemetry_mcp.errors import UnavailableError
+from telemetry_mcp.errors import BusyError
 
 T = TypeVar("T")
 
@@ -35,10 +35,10 @@ class Threads:
     async def run(self, call: Callable[[], T]) -> T:
         """Run `call` in a thread; on cancellation return at once and leave the thread to itself.
 
-        Raises UnavailableError when too many abandoned calls still hang.
+        Raises BusyError when too many abandoned calls still hang.
         """
         if self.abandoned >= self.size:
-            raise UnavailableError(f"{self.abandoned} earlier calls still hang in their threads")
+            raise BusyError(f"{self.abandoned} earlier calls still hang in their threads")
         if self.limiter is None:
             self.limiter = CapacityLimiter(self.size)
         job = Job()

@@ -76,6 +76,9 @@ def remarks(answer: Answer, ask: Ask, nameless: int, taken: Sequence[Row]) -> It
     if nameless:
         label = ask.service_label
         yield f"{nameless} series without the label {label} left out: aggregate by ({label})"
+    if ask.metric and any(ask.service_label not in row.labels for row in taken):
+        label, service = ask.service_label, ask.services[0]
+        yield f"a result without the label {label} is taken for {service}: aggregate by ({label})"
     if answer.histograms:
         yield f"{answer.histograms} series hold native histograms: query a quantile of them instead"
     infinite = sum(int(np.isinf(row.values).sum()) for row in taken)

@@ -175,7 +175,7 @@ async def test_one_upstream_call_that_many_callers_gave_up_on_is_one_failure_of_
     async with fanout(slow=source) as fan:
         with fail_after(5):
             async with create_task_group() as callers:
-                deadline = Deadline(LATE_COUNTS_S)
+                deadline = Deadline(LATE_COUNTS_S + 0.2)
                 for _ in range(FAILURES + 1):
                     callers.start_soon(fan.ask, SERVICES, deadline)
         assert source.calls == 1
@@ -240,3 +240,16 @@ async def test_progress_is_told_once_a_source_as_it_answers(
         with fail_after(5):
             await fan.ask(SERVICES, Deadline(30), progress=progress)
     assert told == [("early", 1, 2), ("late", 2, 2)]
+
+
+async def test_a_source_is_not_blamed_for_time_that_another_question_used_up(
+    fanout: MakeFanout, scripted: type[Scripted]
+) -> None:
+    async with fanout(slow=scripted.hanging()) as fan:
+        deadline = Deadline(60)
+        deadline.at -= 59.8  # as after a question before this one
+        with fail_after(5):
+            (outcome,) = await fan.ask(SERVICES, deadline)
+        assert outcome.failure is not None
+        assert "deadline of 60 s, of which 0.2 s were left" in outcome.failure.message
+        assert fan.registry["slow"].guard.breaker.failures == 0

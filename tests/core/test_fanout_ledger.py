@@ -44,6 +44,30 @@ def series(*values: float) -> Series:
 # ---- one source's failure
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error", [Unspeakable(), Odd("odd"), SystemExit(4)], ids=lambda error: type(error).__name__
+)
+async def test_whatever_a_plugin_raises_costs_its_own_answer_only(
+    fanout: MakeFanout, scripted: type[Scripted], statuses: Statuses, error: BaseException
+) -> None:
+    async with fanout(odd=scripted.raising(error), good=scripted.finding()) as fan:
+        for _ in range(2):
+            with fail_after(5):
+                outcomes = await fan.ask(SERVICES, Deadline(5), fresh=True)
+            assert statuses(outcomes) == {"odd": "plugin", "good": "ok"}
+            assert outcomes[0].failure is not None
+            assert type(error).__name__ in outcomes[0].failure.message
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [

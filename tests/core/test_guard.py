@@ -10,6 +10,7 @@ from telemetry_mcp.breaker import FAILURES, OPEN_S
 from telemetry_mcp.errors import (
     AuthError,
     BadQueryError,
+    BusyError,
     ForbiddenError,
     NotFoundError,
     PlanError,
@@ -288,3 +289,25 @@ async def test_a_call_whose_deadline_passed_counts_as_a_failure(guard: Guard) ->
     for _ in range(FAILURES):
         guard.late()
     assert guard.breaker.state == "open"
+
+
+async def test_waiting_for_our_own_limit_is_no_failure_of_the_source() -> None:
+    guard = Guard(timeout_s=0.05, max_concurrency=1)
+    gate = Event()
+    entered = Event()
+
+    async def held() -> None:
+        entered.set()
+        with anyio.CancelScope(shield=True):
+            await gate.wait()
+
+    with fail_after(5):
+        async with create_task_group() as tasks:
+            first = Backend(answer=held)
+
+            tasks.start_soon(guard.ask, first, QUESTION)
+            await entered.wait()
+            with pytest.raises(BusyError, match="behind 1 earlier"):
+                await guard.ask(Backend(), QUESTION)
+            assert guard.breaker.failures == 0
+            gate.set()

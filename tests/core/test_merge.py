@@ -254,6 +254,19 @@ def test_percentiles_of_one_bucket_become_their_maximum() -> None:
     assert one.values.tolist() == [9]
 
 
+def test_a_percentile_is_compared_by_means_with_a_source_that_sends_means() -> None:
+    fine = np.tile([10.0, 10.0, 10.0, 14.0], 30)
+    coarse = fine.reshape(-1, 4).mean(axis=1)
+    one = merged(
+        outcome("fine", series(list(fine), "latency_p99", step_ms=15_000)),
+        outcome("coarse", series(list(coarse), "latency_p99", step_ms=60_000)),
+        minutes=30,
+    )
+    assert one.values[0] == 14
+    assert one.parts[1].difference is not None
+    assert (one.parts[1].difference.median, one.parts[1].difference.agreement) == (0, "agree")
+
+
 # ---- now
 
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio import create_task_group, fail_after
 
-from telemetry_mcp.errors import UnavailableError
+from telemetry_mcp.errors import BusyError
 from telemetry_mcp.thread import Threads
 
 
@@ -62,7 +62,7 @@ async def test_an_abandoned_thread_is_counted_until_it_ends() -> None:
 async def test_no_new_call_is_made_while_too_many_hang_and_it_recovers() -> None:
     threads, gate = Threads(2), Gate()
     await abandon(threads, gate, 2)
-    with pytest.raises(UnavailableError, match="2 earlier calls still hang"):
+    with pytest.raises(BusyError, match="2 earlier calls still hang"):
         await threads.run(threading.get_ident)
     gate.opened.set()
     await none_abandoned(threads)

@@ -63,7 +63,7 @@ class Call:
         if name in self.engine.seen:
             return name
         outcomes = await self.engine.fanout.ask(
-            ServiceQuery(self.recent()), self.deadline, enough=lambda outcome: knows(outcome, name)
+            ServiceQuery(self.recent()), self.deadline.half(), enough=lambda outcome: knows(outcome, name)
         )
         known = [service.name for service in united(outcomes)]
         self.engine.seen.update(dict.fromkeys(known, True))
