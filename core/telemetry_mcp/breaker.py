@@ -77,6 +77,7 @@ class Pause:
         self.clock = clock
         self.until = 0.0
         self.next_s = PAUSE_FIRST_S
+        self.words = "the backend's rate limit"
 
     @property
     def wait_s(self) -> float:
@@ -86,11 +87,13 @@ class Pause:
         """RateLimitedError while the pause lasts."""
         if self.wait_s > 0:
             raise RateLimitedError(
-                f"not asked: backing off for another {self.wait_s:.0f} s after the backend's rate limit",
+                f"not asked: backing off for another {self.wait_s:.0f} s after {self.words}",
                 retry_after_s=self.wait_s,
             )
 
-    def limited(self, hint_s: float | None) -> None:
+    def limited(self, hint_s: float | None, words: str = "") -> None:
+        """The backend asked for a pause; `words` are its own."""
+        self.words = words or self.words
         pause = self.next_s if hint_s is None else hint_s
         self.next_s = min(2 * self.next_s, PAUSE_MAX_S)
         self.until = max(self.until, self.clock() + min(pause, PAUSE_MAX_S) * uniform(1.0, 1.1))

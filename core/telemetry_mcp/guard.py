@@ -74,7 +74,7 @@ class Guard:
     def judge(self, error: SourceError) -> None:
         """What a failure says about the source: limited, down, or well and merely refusing this question."""
         if isinstance(error, RateLimitedError):
-            self.pause.limited(error.retry_after_s)
+            self.pause.limited(error.retry_after_s, str(error))
             self.breaker.left()
         elif isinstance(error, BusyError):
             self.breaker.left()
