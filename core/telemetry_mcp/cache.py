@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from cachetools import TLRUCache
+from pydantic import Field
 
 from telemetry_mcp.model import (
     ChangeQuery,
@@ -34,7 +35,7 @@ class CacheSettings(Strict):
     live: Duration = 10.0
     closed: Duration = 300.0
     inventory: Duration = 60.0
-    max_mb: int = 64
+    max_mb: int = Field(64, ge=1)
 
 
 @dataclass(frozen=True, slots=True)

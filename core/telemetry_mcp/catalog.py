@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import accumulate
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.setting import Strict
-from telemetry_mcp.unit import canonical, known
+from telemetry_mcp.setting import Strict, Unit
+from telemetry_mcp.text import clean
+
+ECHOED = 80
+"""Characters of a name that is quoted in a refusal."""
+SUGGESTED = 1500
+"""Characters of the valid names after it."""
 
 
 class Metric(Strict):
     """A normalized metric: its unit, when it is bad, and how samples of one interval are put together."""
 
     key: str = Field("", description="field name in get_current_metrics; default: the metric's name")
-    unit: str = Field("", description="the unit every source's values are converted to")
-    warning: float | None = Field(None, description="WARNING from here on")
-    critical: float | None = Field(None, description="CRITICAL from here on")
+    unit: Unit = Field("", description="the unit every source's values are converted to")
+    warning: float | None = Field(None, allow_inf_nan=False, description="WARNING from here on")
+    critical: float | None = Field(None, allow_inf_nan=False, description="CRITICAL from here on")
     bad: Literal["above", "below"] = Field("above", description="on which side of the limits it is bad")
     aggregate: Literal["mean", "max"] = Field("mean", description="samples of one interval become their ...")
     owner: str | None = Field(None, description="the source whose value is shown first")
     aliases: tuple[str, ...] = Field((), description="other names a question may use")
 
-    @field_validator("unit")
-    @classmethod
-    def is_known(cls, unit: str) -> str:
-        if unit and not known(unit):
-            raise ValueError("not a unit that is known; see docs/configuration.md for the list")
-        return canonical(unit)
-
     @property
     def comparison(self) -> Literal["<=", ">="]:
         """How a value relates to a limit when it is good."""
         return "<=" if self.bad == "above" else ">="
+
+    @property
+    def limited(self) -> bool:
+        return self.warning is not None or self.critical is not None
 
     def status(self, value: float) -> Literal["OK", "WARNING", "CRITICAL"]:
         sign = 1 if self.bad == "above" else -1
@@ -92,15 +95,22 @@ class Catalog(Mapping[str, Metric]):
             return name
         if name in self.names:
             return self.names[name]
-        raise QuestionError(f"no metric is called {name!r}{suggest(name, self.metrics)}")
+        raise QuestionError(f"no metric is called {echo(name)}{suggest(name, self.metrics)}")
+
+
+def echo(text: str) -> str:
+    """What a caller wrote, as a refusal quotes it: one line, cut."""
+    return repr(clean(text, ECHOED))
 
 
 def suggest(name: str, valid: Iterable[str], limit: int = 40) -> str:
     """The end of a sentence about an unknown name: the nearest match, then the valid names."""
-    names = sorted(valid)
+    names = sorted({clean(each, ECHOED) for each in valid})
     if not names:
         return "; none is known"
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    near = get_close_matches(clean(name, ECHOED), names, n=1, cutoff=0.5)
     meant = f"; did you mean {near[0]!r}?" if near else ";"
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{meant} Valid: {', '.join(names[:limit])}{more}"
+    lengths = accumulate(len(each) + 2 for each in names)
+    shown = [each for each, length in zip(names[:limit], lengths, strict=False) if length <= SUGGESTED]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"{meant} Valid: {', '.join(shown)}{more}"

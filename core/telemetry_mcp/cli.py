@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from telemetry_mcp.terminal.target import Target
+    from mcp.types import CallToolResult
+
+    from telemetry_mcp.config import Config
+    from telemetry_mcp.terminal.target import CommandError, Target
 
 CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
 1 the tool cannot answer, a source has a fault, or the port is taken;
@@ -120,27 +123,39 @@ def call(
     """Ask one tool: telemetry-mcp call get_current_metrics service=payment-processor"""
     target = target_of(config, demo, fault)
     from telemetry_mcp.terminal import call
+    from telemetry_mcp.terminal.ending import ending
 
     call.split(pairs or [])
-    with target.configured() as found:
-        answer = call.ask(found, tool, pairs or [], timeout)
+    with ending() as end, target.configured() as found:
+        call.ask(found, tool, pairs or [], timeout, lambda got: end.tell(lambda out: answered(got, out, as_json)))
+    raise typer.Exit(end.code)
+
+
+def answered(answer: CallToolResult | CommandError, out: TextIO, as_json: bool) -> int:
+    """Write what a call brought, on stderr what it does not stand on; returns the exit code."""
+    from telemetry_mcp.terminal.call import said
+    from telemetry_mcp.terminal.target import CommandError
+
+    if isinstance(answer, CommandError):
+        typer.echo(answer, err=True)
+        return answer.code
     fields = answer.structured_content
     if fields is None:
-        typer.echo(call.said(answer), err=True)
+        typer.echo(said(answer), err=True)
     elif as_json:
-        typer.echo(json.dumps(fields, ensure_ascii=False))
+        typer.echo(json.dumps(fields, ensure_ascii=False), file=out)
     else:
-        show(fields)
+        show(fields, out)
     cover = (fields or {}).get("coverage")
     if cover and not cover["complete"]:
         typer.echo(cover["note"], err=True)
-    raise typer.Exit(1 if answer.is_error else 0)
+    return 1 if answer.is_error else 0
 
 
-def show(fields: dict[str, Any]) -> None:
+def show(fields: dict[str, Any], stream: TextIO) -> None:
     from telemetry_mcp.terminal.table import answer, ascii_only, console
 
-    out = console()
+    out = console(stream)
     for item in answer(fields, plain=ascii_only(out)):
         out.print(item)
 
@@ -150,17 +165,21 @@ def doctor(as_json: AsJson = False, config: ConfigPath = None, demo: Demo = Fals
     """Ask every source at once whether it can be reached, lets us in, and keeps time."""
     target = target_of(config, demo, fault, "error")
     from telemetry_mcp.terminal import doctor
+    from telemetry_mcp.terminal.ending import ending
 
-    with target.configured() as found:
-        examined = doctor.examine(found)
+    def report(found: Config, examined: list[doctor.Examined], out: TextIO) -> int:
         if as_json:
-            typer.echo(json.dumps(doctor.document(found, examined), ensure_ascii=False))
+            typer.echo(json.dumps(doctor.document(found, examined), ensure_ascii=False), file=out)
         else:
             from telemetry_mcp.terminal.table import console
             from telemetry_mcp.terminal.verdict import report
 
-            console().print(report(found, examined))
-    raise typer.Exit(1 if any(source.fault for source in examined) else 0)
+            console(out).print(report(found, examined))
+        return 1 if any(source.fault for source in examined) else 0
+
+    with ending() as end, target.configured() as found:
+        doctor.examine(found, lambda examined: end.tell(lambda out: report(found, examined, out)))
+    raise typer.Exit(end.code)
 
 
 @plugins.command("list", epilog=CODES)
@@ -168,21 +187,30 @@ def list_plugins(as_json: AsJson = False, config: ConfigPath = None, demo: Demo 
     """What is installed, and which sources of plugins.toml are on. Connects to nothing."""
     target = target_of(config, demo, None)
     from telemetry_mcp.terminal import plugin
+    from telemetry_mcp.terminal.ending import ending
 
-    with target.configured_if_any() as found:
-        listed = plugin.document(found)
-    if as_json:
-        typer.echo(json.dumps(listed, ensure_ascii=False))
-        return
-    from telemetry_mcp.terminal.table import console, table
+    def report(sources: list[plugin.Configured] | None, out: TextIO) -> int:
+        listed = plugin.document(sources)
+        if as_json:
+            typer.echo(json.dumps(listed, ensure_ascii=False), file=out)
+            return 0
+        from telemetry_mcp.terminal.table import console, table
 
-    out = console()
-    for rows in (listed["plugins"], listed["sources"]):
-        if rows:
-            out.print(table(rows))
-            out.print()
-    if found is None:
-        typer.echo("no plugins.toml: no source is configured", err=True)
+        screen = console(out)
+        for rows in (listed["plugins"], listed["sources"]):
+            if rows:
+                screen.print(table(rows))
+                screen.print()
+        if sources is None:
+            typer.echo("no plugins.toml: no source is configured", err=True)
+        return 0
+
+    with ending() as end, target.configured_if_any() as found:
+        if found is None:
+            end.tell(lambda out: report(None, out))
+        else:
+            plugin.configured(found, lambda sources: end.tell(lambda out: report(sources, out)))
+    raise typer.Exit(end.code)
 
 
 @app.command(epilog=CODES)
@@ -239,4 +267,11 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    app(prog_name="telemetry-mcp")
+    from telemetry_mcp.terminal.ending import LAST_S, end_within
+
+    try:
+        app(prog_name="telemetry-mcp")
+    except SystemExit as ended:
+        # A thread that a plugin left blocked would keep the interpreter.
+        end_within(LAST_S, ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        raise

@@ -12,9 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
+from telemetry_mcp.analysis.slo import objective_ppm
 from telemetry_mcp.cache import CacheSettings
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, suggest
 from telemetry_mcp.errors import ConfigError, Problem
@@ -58,6 +59,12 @@ class Objective(Strict):
     comparison: Literal["<=", "<", ">=", ">"] | None = None
     objective: float = Field(99.9, gt=0, le=100, description="percent of the time")
     window: Duration = 30 * 86400.0
+
+    @field_validator("objective")
+    @classmethod
+    def is_a_budget(cls, objective: float) -> float:
+        objective_ppm(objective)
+        return objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +136,14 @@ class Reader:
         for name in self.document:
             if name not in TABLES:
                 self.report(name, "", "no such table", f"Valid: {', '.join(f'[{t}]' for t in TABLES)}")
-        catalog = self.catalog()
+        defaults, catalog = self.defaults(), self.catalog()
         return Config(
             path=self.path,
-            defaults=self.table(Defaults, "defaults"),
+            defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
             server=self.table(ServerSettings, "server"),
             catalog=catalog,
-            objectives=dict(self.objectives(catalog)),
+            objectives=dict(self.objectives(catalog, defaults)),
             sources=list(self.sources()),
             problems=self.problems,
         )
@@ -145,14 +152,29 @@ class Reader:
         raw = self.document.get(name, {})
         return self.validated(model, name, raw) or model()
 
-    def objectives(self, catalog: Catalog) -> Iterator[tuple[str, Objective]]:
+    def defaults(self) -> Defaults:
+        made = self.table(Defaults, "defaults")
+        if made.deadline > made.max_deadline:
+            valid = f"It must not be longer than max_deadline ({made.max_deadline:g} s)"
+            self.report("defaults", "deadline", f"is {made.deadline:g} s", valid)
+        return made
+
+    def objectives(self, catalog: Catalog, defaults: Defaults) -> Iterator[tuple[str, Objective]]:
         for name, raw in self.tables("slos"):
-            made = self.validated(Objective, f"slos.{name}", raw)
+            table = f"slos.{name}"
+            made = self.validated(Objective, table, raw)
             if made is None:
                 continue
             if made.metric not in catalog.names:
                 what = f"found {made.metric!r}"
-                self.report(f"slos.{name}", "metric", what, f"It is no metric{suggest(made.metric, catalog)}")
+                self.report(table, "metric", what, f"It is no metric{suggest(made.metric, catalog)}")
+            elif made.threshold is None and catalog[catalog.names[made.metric]].warning is None:
+                self.report(
+                    table, "threshold", "is missing", f"{made.metric} has no warning limit to take instead"
+                )
+            if made.window > defaults.lookback:
+                valid = f"It must not be longer than the look-back ({defaults.lookback / 86400:g} days)"
+                self.report(table, "window", f"is {made.window / 86400:g} days", valid)
             yield name, made
 
     def catalog(self) -> Catalog:
@@ -163,7 +185,19 @@ class Reader:
             made = self.validated(Metric, f"metrics.{name}", {**base, **raw})
             if made is not None:
                 metrics[name] = made
+        self.check_names(metrics)
         return Catalog(metrics)
+
+    def check_names(self, metrics: Mapping[str, Metric]) -> None:
+        """A name, a key or an alias means one metric."""
+        meanings: dict[str, str] = {}
+        for metric, spec in metrics.items():
+            for name in dict.fromkeys((metric, spec.key or metric, *spec.aliases)):
+                other = meanings.setdefault(name, metric)
+                if other != metric:
+                    key = "aliases" if name in spec.aliases else "key" if name == spec.key else ""
+                    what = f"{name!r} is a name, key or alias of {other} already"
+                    self.report(f"metrics.{metric}", key, what, f"Change it here or in [metrics.{other}]")
 
     def sources(self) -> Iterator[SourceTable]:
         for name, raw in self.tables("sources"):
@@ -219,6 +253,9 @@ class Reader:
             self.report(table, key, what, fix)
 
     def validated(self, model: type[M], table: str, raw: Any) -> M | None:
+        if not isinstance(raw, dict):
+            self.report(table, "", "is not a table", f"Write [{table}]")
+            return None
         missing: list[str] = []
         values = self.filled(raw, missing)
         self.report_missing(table, raw, missing, "Set it, or write a default: ${NAME:-default}")

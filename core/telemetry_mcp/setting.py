@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +17,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from telemetry_mcp.unit import canonical, known
 
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -34,6 +37,16 @@ Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=
 """Seconds, written as `"8s"` in plugins.toml; always positive."""
 
 
+def spelt(unit: str) -> str:
+    """The unit in its short spelling; ValueError where nobody knows it. None at all is fine."""
+    if unit and not known(unit):
+        raise ValueError("not a unit that is known; see docs/configuration.md for the list")
+    return canonical(unit)
+
+
+Unit = Annotated[str, AfterValidator(spelt)]
+
+
 class Strict(BaseModel):
     """A table of plugins.toml: a key that nobody knows is refused, so that a misspelt one is noticed."""
 
@@ -44,7 +57,7 @@ class MetricQuery(Strict):
     """How one normalized metric is asked of one backend: a native query with `$placeholders`, and its unit."""
 
     query: str = Field(min_length=1)
-    unit: str = ""
+    unit: Unit = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,7 +79,7 @@ class SourceSettings(Strict):
     plugin: str = Field(description="entry point of an installed plugin, or a path such as ./acme.py")
     optional: bool = Field(False, description="off, not wrong, while its variables are not set")
     timeout: Duration | None = Field(None, description="longest wait for one answer (default: [defaults])")
-    max_concurrency: int = Field(16, ge=1, le=256, description="requests under way at once")
+    max_concurrency: int = Field(16, ge=1, le=256, description="calls of this source under way at once")
     allow_native: bool = Field(False, description="let query_source pass native queries through")
     metrics: dict[str, MetricQuery] = Field(default_factory=dict, description="normalized name -> query")
 

@@ -62,7 +62,7 @@ class NewRelic(Source):
         api_key: SecretStr = Field(min_length=1, description="user key (NRAK-...)")
         account_id: int = Field(ge=1, description="the account that is asked")
         service_attribute: str = Field("appName", description="attribute that names the service")
-        max_concurrency: int = Field(5, ge=1, le=25, description="requests under way at once")
+        max_concurrency: int = Field(5, ge=1, le=25, description="questions under way at once")
 
         @model_validator(mode="before")
         @classmethod

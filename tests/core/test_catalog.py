@@ -1,9 +1,11 @@
 """What a normalized metric is, and what a name that nobody knows is answered with."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
-from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, suggest
+from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, echo, suggest
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.unit import known
 
@@ -36,6 +38,25 @@ def test_an_unknown_metric_is_answered_with_the_nearest_and_the_valid_names() ->
 
 def test_a_key_is_the_name_unless_it_is_given() -> None:
     assert (CATALOG.key("cpu"), CATALOG.key("error_rate")) == ("cpu_percent", "error_rate")
+
+
+@pytest.mark.parametrize("limit", ["warning", "critical"])
+def test_a_limit_is_a_number(limit: str) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        Metric.model_validate({limit: "nan"})
+
+
+def test_a_name_is_quoted_in_one_line_and_cut() -> None:
+    assert echo("a\u202e\nb") == "'a b'"
+    assert echo("x" * 10_000) == repr("x" * 79 + "…")
+
+
+def test_a_suggestion_stays_short_and_clean_whatever_the_names_are() -> None:
+    text = suggest("x" * 1_000_000, ["x" * 1_000_000, "a\nb", *(f"{n:04}" + "y" * 500 for n in range(60))])
+    assert len(text) < 1700
+    assert "\n" not in text
+    assert text.startswith(f"; did you mean '{'x' * 79}…'? Valid: 0000y")
+    assert re.search(r" and \d+ more$", text)
 
 
 @pytest.mark.parametrize(

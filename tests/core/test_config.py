@@ -148,7 +148,16 @@ def test_a_key_that_is_missing_says_what_it_is(tmp_path: Path) -> None:
         ("[defaults]\nlookback = 0", "defaults", "lookback"),
         ("[defaults]\nmax_points = true", "defaults", "max_points"),
         ("[slos.a]\nservice = 'x'\nmetric = 'cpu'\nobjective = 101", "slos.a", "objective"),
+        ("[slos.a]\nservice = 'x'\nmetric = 'cpu'\nobjective = 99.99999", "slos.a", "objective"),
+        ("[slos.a]\nservice = 'x'\nmetric = 'latency_p99'", "slos.a", "threshold"),
+        ("[slos.a]\nservice = 'x'\nmetric = 'cpu'\nwindow = '91d'", "slos.a", "window"),
         ("[server]\nport = 70000", "server", "port"),
+        ("defaults = '${NOPE}'", "defaults", ""),
+        ("[metrics.cpu]\nwarning = nan", "metrics.cpu", "warning"),
+        ("[metrics.cpu]\ncritical = inf", "metrics.cpu", "critical"),
+        ("[defaults]\ndeadline = '61s'", "defaults", "deadline"),
+        ("[cache]\nmax_mb = 0", "cache", "max_mb"),
+        (SOURCE + "metrics.cpu = { query = 'q', unit = 'parsec' }", "sources.a", "metrics.cpu.unit"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_reported_at_its_place(
@@ -156,6 +165,34 @@ def test_a_value_of_the_wrong_kind_is_reported_at_its_place(
 ) -> None:
     problem = only(tmp_path, text)
     assert (problem.table, problem.key) == (table, key)
+
+
+def test_an_objective_may_reach_as_far_as_the_look_back_and_bring_its_own_threshold(tmp_path: Path) -> None:
+    text = '[slos.a]\nservice = "x"\nmetric = "latency_p99"\nthreshold = 9\nwindow = "90d"\nobjective = 99.9999'
+    assert config(tmp_path, text).problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "key"),
+    [
+        ('[metrics.load]\nkey = "cpu_percent"', "metrics.load", "key"),
+        ('[metrics.load]\naliases = ["cpu_percent"]', "metrics.load", "aliases"),
+        ('[metrics.load]\naliases = ["cpu"]', "metrics.load", "aliases"),
+        ("[metrics.cpu_percent]", "metrics.cpu_percent", ""),
+    ],
+)
+def test_a_name_that_means_two_metrics_is_reported_with_both(
+    tmp_path: Path, text: str, table: str, key: str
+) -> None:
+    problem = only(tmp_path, text)
+    assert (problem.table, problem.key) == (table, key)
+    assert "of cpu already" in problem.found
+    assert "[metrics.cpu]" in problem.valid
+
+
+def test_an_alias_of_two_metrics_is_reported(tmp_path: Path) -> None:
+    problem = only(tmp_path, '[metrics.a]\naliases = ["x"]\n[metrics.b]\naliases = ["x"]')
+    assert (problem.table, problem.found) == ("metrics.b", "'x' is a name, key or alias of a already")
 
 
 def test_two_sources_of_one_name_are_explained(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from telemetry_mcp.config import Objective
+from telemetry_mcp.demo.fault import Fault
 
 if TYPE_CHECKING:
     from tests.server.conftest import Ask, OpenDesk
@@ -43,6 +44,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("query_historical_metrics", {**HISTORY, "hours": -3}, "hours=-3 must be"),
     ("query_historical_metrics", {**HISTORY, "hours": 2200}, "look-back of 90 days (2160 hours)"),
     ("query_historical_metrics", {**HISTORY, "hours": 1e300}, "look-back of 90 days"),
+    ("query_historical_metrics", {**HISTORY, "hours": 1e308}, "look-back of 90 days"),
+    ("query_historical_metrics", {**HISTORY, "hours": 1e-9}, "the window is shorter than a second"),
+    ("query_historical_metrics", {**HISTORY, "start": "now-500ms"}, "the window is shorter than a second"),
+    ("query_historical_metrics", {**HISTORY, "start": "9" * 200}, "is not a time; write RFC 3339"),
+    ("query_historical_metrics", {**HISTORY, "start": "9" * 400}, "at most 300 characters"),
+    ("query_historical_metrics", {**HISTORY, "start": 10**400}, "at most 300 characters"),
+    ("query_historical_metrics", {**HISTORY, "start": f"now-{'9' * 290}d"}, "look-back of 90 days"),
+    ("query_historical_metrics", {**HISTORY, "compare_to": f"{'9' * 290}d"}, "look-back of 90 days"),
     ("query_historical_metrics", {**HISTORY, "start": "0001-01-01"}, "look-back of 90 days"),
     ("query_historical_metrics", {**HISTORY, "compare_to": "200d"}, "look-back of 90 days"),
     ("query_historical_metrics", {**HISTORY, "compare_to": "1s"}, "shorter than one step"),
@@ -61,6 +70,13 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("query_historical_metrics", {**HISTORY, "step": "-1m"}, "step='-1m' is not a duration"),
     ("query_historical_metrics", {**HISTORY, "step": "400d"}, "step='400d' is longer than the window of 24 hours"),
     ("query_historical_metrics", {**HISTORY, "step": "9" * 20 + "d"}, "longer than the window"),
+    ("query_historical_metrics", {**HISTORY, "step": "9" * 290 + "d"}, "longer than the window"),
+    ("query_historical_metrics", {**HISTORY, "step": "1ms"}, "step='1ms' is too short; the least step is 1s"),
+    ("query_historical_metrics", {**HISTORY, "step": "999ms"}, "the least step is 1s"),
+    ("check_sli_compliance", {**SLI, "time_window_hours": 1e308}, "look-back of 90 days"),
+    ("detect_anomalies", {"hours": 1e308}, "look-back of 90 days"),
+    ("query_source", {"source": "prometheus", "query": "up", "step": "1ms"}, "the least step is 1s"),
+    ("list_incidents", {"since": f"{'9' * 290}d"}, "look-back of 90 days"),
     ("check_sli_compliance", {**SLI, "time_window_hours": 0}, "time_window_hours=0 must be"),
     ("detect_anomalies", {"hours": -1}, "hours=-1 must be"),
     ("query_source", {"source": "prometheus", "query": "up", "hours": 0}, "hours=0 must be"),
@@ -131,6 +147,29 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("query_source", {"source": "datadog", "query": "up"}, "set allow_native = true under [sources.datadog]"),
     ("query_source", {"source": "prometheus", "query": "  "}, "query is empty; write PromQL"),
     ("query_source", {"source": "prometheus", "query": "u" * 8001}, "at most 8000 characters"),
+    # What is long or odd is cut and cleaned before it is quoted
+    ("get_current_metrics", {"service": PAYMENT, "metrics": ["cpu"] * 51}, "at most 50 items"),
+    ("get_current_metrics", {"service": PAYMENT, "metrics": ["x" * 301]}, "'metrics' is not valid"),
+    ("query_historical_metrics", {**HISTORY, "metric_type": "x" * 300}, f"no metric is called '{'x' * 79}…'"),
+    ("query_historical_metrics", {**HISTORY, "metric_type": "c\u202epu\n"}, "no metric is called 'c pu'"),
+    ("query_historical_metrics", {**HISTORY, "start": "x" * 300}, f"start='{'x' * 79}…' is not a time"),
+    ("query_historical_metrics", {**HISTORY, "step": "x" * 300}, f"step='{'x' * 79}…' is not a duration"),
+    ("query_historical_metrics", {**HISTORY, "x" * 9000: 1}, f"no argument '{'x' * 79}…'"),
+    ("list_sources", {"x" * 9000: 1}, f"not even '{'x' * 79}…'"),
+    ("check_sli_compliance", {"slo": "x" * 300}, f"no SLO is called '{'x' * 79}…'"),
+    ("query_source", {"source": "x" * 300, "query": "up"}, f"no source is called '{'x' * 79}…'"),
+    *[
+        (tool, {**arguments, name: "x" * 301}, f"'{name}' is not valid: String should have at most 300 characters")
+        for tool, arguments, names in (
+            ("list_services", {}, ("query", "environment", "team")),
+            ("query_historical_metrics", HISTORY, ("metric_type", "end", "step", "compare_to")),
+            ("check_sli_compliance", {}, ("service", "metric", "slo")),
+            ("detect_anomalies", {}, ("service", "metric")),
+            ("list_incidents", {}, ("service", "since")),
+            ("query_source", {"query": "up"}, ("source",)),
+        )
+        for name in names
+    ],
 ]
 
 # The services' own names have to be known first, so that the inventories, and they alone, may be asked.
@@ -200,6 +239,27 @@ async def test_an_unknown_team_or_environment_is_answered_with_the_valid_ones(
     assert answer.is_error
     assert says in answer.text
     check_sentence(answer.text)
+
+
+@pytest.mark.parametrize("argument", ["environment", "team"])
+async def test_a_team_or_environment_is_not_called_unknown_while_a_list_is_missing(
+    ask: Ask, world: Emulators, argument: str
+) -> None:
+    world.faults["datadog"].set("/", Fault("status", code=503))
+    answer = await ask("list_services", **{argument: "nobody"})
+    assert not answer.is_error
+    assert (answer["services"], answer.ledger["datadog"]["status"]) == ([], "failed")
+    (warning,) = [said for said in answer["warnings"] if "nobody" in said]
+    assert warning.startswith(
+        f"the list of datadog could not be had; of the others, no service has the {argument}"
+    )
+
+
+async def test_the_status_of_a_service_is_that_of_all_its_metrics(ask: Ask) -> None:
+    rows = (await ask("list_services"))["services"]
+    told = {row["name"]: (await ask("get_current_metrics", service=row["name"]))["status"] for row in rows}
+    assert {row["name"]: row["status"] for row in rows} == told
+    assert told["notification-service"] == "CRITICAL"
 
 
 @pytest.mark.parametrize("tool", ["get_current_metrics", "detect_anomalies"])

@@ -129,7 +129,10 @@ def test_the_timeout_is_the_longest_wait(run: Run) -> None:
         (("list_services", "--fault", "datadog=hang"), 2, "needs --demo"),
         (("list_services", "--demo", "--fault", "datdog=hang"), 2, "did you mean 'datadog'"),
         (("list_services", "--demo", "--fault", "datadog=hung"), 2, "did you mean 'hang'"),
-        (("list_services", "--demo", "--fault", "datadog=status:bad"), 2, "invalid literal"),
+        (("list_services", "--demo", "--fault", "datadog=status:bad"), 2, "'bad' is not a status code"),
+        (("list_services", "--demo", "--fault", "datadog=status:99"), 2, "99 is no status code"),
+        (("list_services", "--demo", "--fault", "datadog=delay:nan"), 2, "nan is no time to wait"),
+        (("list_services", "--demo", "--fault", "datadog=gzip_bomb:-1"), 2, "-1 is no size"),
         (("list_services", "--demo", "--fault", "datadog=hang:3"), 2, "takes no argument"),
         (("list_services",), 2, "no such file"),
     ],
@@ -141,6 +144,15 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_question_to_no_source_at_all_is_answered(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "off.toml"
+    file.write_text(CONFIG[CONFIG.index("[sources.pager]") :])
+    result = run("call", "list_services", "--config", str(file))
+    assert result.exit_code == 0
+    assert "no source is switched on" in result.stdout
+    assert "no configured source can answer this" in result.stderr
 
 
 def test_values_are_what_the_schema_wants() -> None:

@@ -87,6 +87,14 @@ def test_a_file_that_cannot_be_merged_is_left_as_it_is(home: Path, text: str) ->
     assert [path.name for path in home.iterdir()] == [".mcp.json"]
 
 
+@pytest.mark.parametrize("url", ["javascript:x", "127.0.0.1:8000/mcp", "http://", "file:///etc/hosts"])
+def test_only_an_address_of_the_web_is_written_down(home: Path, url: str) -> None:
+    result = connect("cursor", "--http", url, "--write")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "http:// or https://" in result.stderr
+    assert not (home / ".cursor").exists()
+
+
 def test_claude_code_is_told_the_command_too(home: Path) -> None:
     result = connect("claude-code", "--http", "http://127.0.0.1:8000/mcp")
     assert server(result.stdout) == {"type": "http", "url": "http://127.0.0.1:8000/mcp"}

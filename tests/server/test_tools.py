@@ -118,7 +118,7 @@ async def test_services_show_the_readings_of_the_estate(ask: Ask, world: Emulato
 async def test_a_failing_service_is_listed_with_its_team_status_and_open_incident(ask: Ask) -> None:
     answer = await ask("list_services")
     failing = answer.row("services", name="notification-service")
-    assert (failing["status"], failing["team"], failing["open_incidents"]) == ("WARNING", "messaging", 1)
+    assert (failing["status"], failing["team"], failing["open_incidents"]) == ("CRITICAL", "messaging", 1)
     assert failing["environment"] == "production"
     assert failing["sources"] == DEMO_SOURCES
     assert {row["status"] for row in answer["services"] if row is not failing} >= {"OK"}

@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 import httpx
 import pytest
-from mcp import Client
+import uvicorn
+from mcp import Client, MCPError
+from mcp.server import MCPServer
+
+from telemetry_mcp.config import ServerSettings, read
+from telemetry_mcp.server.metric import Metrics
+from telemetry_mcp.server.web import Graceful, Life, application, bound, run
+from telemetry_mcp.terminal.target import server_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,14 +100,22 @@ def test_a_foreign_host_is_refused(http: httpx.Client, host: str) -> None:
     assert response.status_code == 421
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/readyz"])
+def test_a_foreign_host_learns_nothing_but_that_the_server_lives(http: httpx.Client, path: str) -> None:
+    assert http.get(path, headers={"host": "evil.example"}).status_code == 421
+    assert http.get(path, headers={"origin": "https://evil.example"}).status_code == 403
+    assert http.get("/healthz", headers={"host": "evil.example"}).status_code == 200
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null"])
 def test_a_foreign_origin_is_refused(http: httpx.Client, origin: str) -> None:
     response = http.post("/mcp", json=initialize("2025-11-25"), headers={**BOTH, "origin": origin})
     assert response.status_code == 403
 
 
-def test_a_page_of_this_machine_is_let_in(http: httpx.Client) -> None:
-    headers = {**BOTH, "origin": "http://localhost:5173"}
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "https://localhost", "https://127.0.0.1:8443"])
+def test_a_page_of_this_machine_is_let_in(http: httpx.Client, origin: str) -> None:
+    headers = {**BOTH, "origin": origin}
     assert http.post("/mcp", json=initialize("2025-11-25"), headers=headers).status_code == 200
 
 
@@ -152,6 +168,48 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(serve: Serve,
             gate.may_answer.set()
         assert await asyncio.to_thread(served.end) in (0, -signal.SIGTERM)
     assert services == ["checkout"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_that_outlasts_the_grace_period_fails_and_the_server_ends_without_a_traceback(
+    gate: Gate, caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    config, ready, over = read(gate.config), anyio.Event(), anyio.Event()
+    server = server_over(config)
+
+    async def ask(url: str) -> None:
+        async with Client(url, mode=mode) as client:
+            await client.list_tools()
+            with pytest.raises(MCPError):
+                await client.call_tool("list_services", {"deadline_s": 30})
+            over.set()
+
+    async def serve(sock: socket.socket) -> None:
+        await run(server, Metrics(), config.server, sock, ready.set, grace_s=0.2)
+
+    with bound("127.0.0.1", 0) as sock, anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, sock)
+            await ready.wait()
+            tasks.start_soon(ask, f"http://127.0.0.1:{sock.getsockname()[1]}/mcp")
+            await gate.asked.wait()
+            signal.raise_signal(signal.SIGTERM)
+            await over.wait()
+    assert not caplog.records
+
+
+async def test_the_server_is_unready_from_the_signal_on() -> None:
+    life = Life()
+    config = ServerSettings()
+    server: MCPServer[Any] = MCPServer("test")
+    app = application(server, Metrics(), config, life)
+    life.ready = True
+    graceful = Graceful(uvicorn.Config(app), server, life, 1.0, lambda: None, lambda: None)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        assert (await client.get("/readyz")).status_code == 200
+        graceful.handle_exit(signal.SIGTERM, None)
+        assert (await client.get("/readyz")).status_code == 503
 
 
 async def refused(url: str) -> None:

@@ -6,6 +6,7 @@ faults.clear()
 """
 
 import asyncio
+import math
 import socket
 import struct
 import zlib
@@ -53,6 +54,15 @@ class Fault:
     blank: bool = False
     extra: Mapping[str, object] = field(default_factory=lambda: {"warnings": ["one shard did not answer"]})
     times: int | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError, in a sentence, for what cannot be done on the wire."""
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"{self.code} is no status code of an answer: 200 to 599")
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError(f"{self.seconds:g} is no time to wait: seconds, 0 or more")
+        if self.size < 0:
+            raise ValueError(f"{self.size} is no size: bytes, 0 or more")
 
 
 class Faults:

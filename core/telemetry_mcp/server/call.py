@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from telemetry_mcp.catalog import suggest
+from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
@@ -46,7 +46,7 @@ class Call:
         metric = self.engine.config.catalog.resolve(name)
         offered = self.engine.metrics
         if metric not in offered:
-            raise QuestionError(f"no source has the metric {metric!r}{suggest(metric, offered)}")
+            raise QuestionError(f"no source has the metric {echo(metric)}{suggest(metric, offered)}")
         return metric
 
     async def services(self) -> tuple[list[Service], list[Outcome[Service]]]:
@@ -72,7 +72,7 @@ class Call:
         blind = [i.name for i in self.engine.registry.instances if cannot_list(i.capabilities)]
         blind += [outcome.source for outcome in outcomes if outcome.status in ("failed", "partial")]
         if not blind:
-            raise QuestionError(f"no service is called {name!r}{suggest(name, known)}")
+            raise QuestionError(f"no service is called {echo(name)}{suggest(name, known)}")
         self.warnings.append(
             f"no source that answered lists this service{suggest(name, known)}. "
             f"Its list could not be had from: {', '.join(blind)}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
 from telemetry_mcp.analysis.sli import Comparison, Compliance, compliance, windowed
 from telemetry_mcp.analysis.slo import Budget, Verdict, budget, burn_rate, exhaustion_ms, objective_ppm, verdict
-from telemetry_mcp.catalog import suggest
+from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.config import Objective
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Merged, merge, numbers
+from telemetry_mcp.merge import Merged, numbers
 from telemetry_mcp.model import SeriesQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, finite, period, positive, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span
+from telemetry_mcp.server.history import one
 
 BURN_WINDOWS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "72h": 72 * HOUR_MS}
 DEFAULT_OBJECTIVE = 99.9
@@ -24,6 +24,8 @@ MOST_VIOLATIONS = 10
 FINE_POINTS = 8640
 """Points fetched at most: 30 days by five minutes. What is coarser would step over short violations."""
 LOW_COVERAGE = 0.9
+ENOUGH_COVERAGE = 0.5
+"""Less of the window than this says too little for a good verdict."""
 DIGITS = 6
 """Compliance is shown with six significant digits: 99.995 must not read as 100."""
 
@@ -113,7 +115,7 @@ async def answer(
     await call.service(target.service)
     question = SeriesQuery((target.service,), (target.metric,), window, step_ms)
     outcomes = await call.ask(question)
-    merged = next(iter(merge(outcomes, call.engine.config.catalog, window, step_ms)), None)
+    merged = one(outcomes, call, window, step_ms, target.service, target.metric)
     judged = judge(target, merged, window)
     return compliant(call, target, merged, judged).model_copy(
         update={
@@ -126,7 +128,7 @@ async def answer(
 def objective_named(call: Call, name: str) -> Objective:
     objectives = call.engine.config.objectives
     if name not in objectives:
-        raise QuestionError(f"no SLO is called {name!r}{suggest(name, objectives)}")
+        raise QuestionError(f"no SLO is called {echo(name)}{suggest(name, objectives)}")
     return objectives[name]
 
 
@@ -188,7 +190,16 @@ def judge(target: Target, merged: Merged | None, window: Window) -> Judged:
     spent = budget(kept.bad_ms, kept.measured_ms, target.ppm, window_ms=window.duration_ms)
     recent = burns.get("6h", burns.get("1h"))
     left = exhaustion_ms(spent.remaining, recent, window.duration_ms)
-    return Judged(kept, spent, burns, verdict(spent), left)
+    return Judged(kept, spent, burns, verdict_of(kept, spent), left)
+
+
+def verdict_of(kept: Compliance, spent: Budget) -> Verdict:
+    """Unknown where too little was measured, unless its bad time alone is more than the whole window allows."""
+    if kept.method == "point_share":
+        return "UNKNOWN"
+    if kept.coverage < ENOUGH_COVERAGE:
+        return "BREACHED" if budget(kept.bad_ms, kept.expected_ms, spent.ppm).breached else "UNKNOWN"
+    return verdict(spent)
 
 
 def compliant(call: Call, target: Target, merged: Merged | None, judged: Judged) -> Compliant:
@@ -239,8 +250,8 @@ def error_budget(spent: Budget) -> ErrorBudget:
 
 
 def exhaustion(call: Call, judged: Judged) -> str | None:
-    """When the budget will be spent at the recent burn rate; None when it will not, or already is."""
-    if not judged.exhaustion_ms or judged.verdict == "BREACHED":
+    """When the budget will be spent at the recent burn rate; None when it will not, already is, or who knows."""
+    if not judged.exhaustion_ms or judged.verdict in ("BREACHED", "UNKNOWN"):
         return None
     return iso((call.now_ms + judged.exhaustion_ms) // 60_000 * 60_000)
 
@@ -251,18 +262,13 @@ def sentence(target: Target, judged: Judged) -> str:
     rule = f"{target.metric} {target.comparison} {target.threshold:g}"
     if kept.ratio is None:
         return f"Unknown: no data of {target.metric} for {target.service} in this window."
+    if kept.method == "point_share":
+        samples = f"{kept.samples} sample{'s' * (kept.samples != 1)}"
+        return f"Unknown: only {samples} of {target.metric} for {target.service} in this window, too few to judge."
     held = f"{rule} held for {percentage(kept)} % of the measured time, objective {target.objective:g} %"
-    low = f"; only {100 * kept.coverage:.0f} % of the window was measured" if kept.coverage < LOW_COVERAGE else ""
+    low = f"; only {100 * kept.coverage:.2g} % of the window was measured" if kept.coverage < LOW_COVERAGE else ""
+    if judged.verdict == "UNKNOWN":
+        return f"Unknown: {held}{low}, and {100 * ENOUGH_COVERAGE:g} % are needed to judge."
     if spent.consumed is None or not isfinite(spent.consumed):
         return f"{held}; no error budget to spend{low}."
     return f"{held}; {100 * spent.consumed:.0f} % of the error budget is spent{low}."
-
-
-def rows(call: Call, targets: Sequence[Target], merged: Sequence[Merged], window: Window) -> list[Compliant]:
-    """Many targets over one window, each judged on its own series."""
-    series = {(m.service, m.metric): m for m in merged}
-    return [
-        compliant(call, target, found, judge(target, found, window))
-        for target in targets
-        for found in [series.get((target.service, target.metric))]
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry_mcp.catalog import Metric, suggest
+from telemetry_mcp.catalog import Metric, echo, suggest
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import bucketed, coarser, part_of
 from telemetry_mcp.model import NativeQuery, Series, Window
@@ -60,7 +60,7 @@ def permitted(call: Call, source: str) -> str:
     instances = {instance.name: instance for instance in call.engine.registry.instances}
     open_ones = [n for n, i in instances.items() if "native" in i.capabilities and i.source.settings.allow_native]
     if source not in instances:
-        raise QuestionError(f"no source is called {source!r}{suggest(source, instances)}")
+        raise QuestionError(f"no source is called {echo(source)}{suggest(source, instances)}")
     if source not in open_ones:
         able = f" Allowed: {', '.join(open_ones)}" if open_ones else ""
         raise QuestionError(

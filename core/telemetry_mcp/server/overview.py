@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from telemetry_mcp.catalog import suggest
+from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Reading, latest
 from telemetry_mcp.model import Incident, IncidentQuery, Outcome, Series, Service, ServiceQuery, Window
@@ -13,6 +13,7 @@ from telemetry_mcp.server.current import Health, newest, value_of, worst
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, span
 
 VITAL = ("cpu", "memory", "error_rate")
+"""Shown by their numbers; the status is of every metric that has a limit."""
 OPEN = ("triggered", "acknowledged")
 OPEN_SINCE_MS = 7 * 86_400_000
 MOST = 200
@@ -36,14 +37,14 @@ class Services(Answer):
 
 
 async def answer(call: Call, query: str | None, environment: str | None, team: str | None) -> Services:
-    vital = tuple(metric for metric in VITAL if metric in call.engine.metrics)
-    readings_question = newest(call, (), vital)
+    readings_question = newest(call, (), telling(call))
     incidents_window = Window(call.now_ms - OPEN_SINCE_MS, call.now_ms)
     listed, series, incidents = await call.ask_all(
         ServiceQuery(call.recent()), readings_question, IncidentQuery(incidents_window, statuses=OPEN)
     )
     found, warnings = latest(series, call.engine.config.catalog)
     known = with_readings(united(listed), found)
+    refuse_unknown(call, known, listed, environment=environment, team=team)
     chosen = matching(known, query, environment, team)
     if len(chosen) > MOST:
         call.warnings.append(f"the first {MOST} of {len(chosen)} services are shown; narrow with query or team")
@@ -63,13 +64,30 @@ def with_readings(services: Sequence[Service], readings: Sequence[Reading]) -> l
     return sorted([*services, *(Service(name) for name in unlisted)], key=lambda service: service.name)
 
 
+def telling(call: Call) -> tuple[str, ...]:
+    """The metrics that a service's row is made of."""
+    catalog = call.engine.config.catalog
+    return tuple(metric for metric in call.engine.metrics if metric in VITAL or catalog[metric].limited)
+
+
+def refuse_unknown(
+    call: Call, services: Sequence[Service], listed: Sequence[Outcome[Service]], **wanted: str | None
+) -> None:
+    """QuestionError for an environment or team that no service has; a warning where the list is not complete."""
+    lacking = [outcome.source for outcome in listed if outcome.status in ("failed", "partial")]
+    for name, value in wanted.items():
+        valid = {known for service in services if (known := getattr(service, name))}
+        if not value or not services or value in valid:
+            continue
+        sentence = f"no service has the {name} {echo(value)}{suggest(value, valid)}"
+        if not lacking:
+            raise QuestionError(sentence)
+        call.warnings.append(f"the list of {', '.join(lacking)} could not be had; of the others, {sentence}")
+
+
 def matching(
     services: Sequence[Service], query: str | None, environment: str | None, team: str | None
 ) -> list[Service]:
-    for name, wanted in (("environment", environment), ("team", team)):
-        valid = sorted({value for service in services if (value := getattr(service, name))})
-        if wanted and services and wanted not in valid:
-            raise QuestionError(f"no service has the {name} {wanted!r}{suggest(wanted, valid)}")
     return [
         service
         for service in services

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from telemetry_mcp.analysis.slo import Verdict
 from telemetry_mcp.config import Objective
+from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, merge
 from telemetry_mcp.model import Outcome, Series, SeriesQuery, Service, Window
-from telemetry_mcp.server.argument import aligned, period, step_of
+from telemetry_mcp.server.argument import aligned, period, reaches, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.compliance import (
     FINE_POINTS,
@@ -24,21 +26,31 @@ from telemetry_mcp.server.compliance import (
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, rounded, span
 
 DEFAULT_METRICS = ("availability", "error_rate", "latency_p95")
-DEFAULT_HOURS = 720.0
+DEFAULT_WINDOW_S = 720 * 3600.0
 VERDICTS: tuple[Verdict, ...] = ("BREACHED", "AT_RISK", "UNKNOWN", "COMPLIANT")
 """The worst first."""
 
-Wanted = tuple[str | None, Target, float]
-"""The name of a configured SLO, what is to hold, and the length of its window in seconds."""
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An objective that can be asked: what is to hold, over which window, and the period before where the
+    look-back goes as far."""
+
+    slo: str | None
+    objective: Objective
+    target: Target
+    window: Window
+    before: Window | None
 
 
 class ReportRow(Shape):
-    """`trend` is the compliance now minus that of the period before, in percentage points."""
+    """`trend` is the compliance now minus that of the period before, in percentage points. An objective that
+    cannot be asked as it stands is UNKNOWN, with the reason in `summary`."""
 
     slo: str | None
     service: str
     metric: str
-    threshold: Number
+    threshold: Number | None
     objective_percentage: Number
     window_hours: Number | None
     compliance_percentage: Number | None
@@ -58,37 +70,20 @@ class SliReport(Answer):
     unknown: int
 
 
-async def answer(call: Call, hours: float = DEFAULT_HOURS) -> SliReport:
-    wanted, listed = await targets(call, hours)
-    windows = sorted({seconds for _, _, seconds in wanted})
-    spans = {seconds: window_of(call, seconds) for seconds in windows}
-    questions = [
-        question
-        for seconds in windows
-        for question in both_periods(call, [t for _, t, s in wanted if s == seconds], spans[seconds])
-    ]
+async def answer(call: Call) -> SliReport:
+    objectives, listed = await configured(call)
+    asked = [wanted_of(call, name, objective) for name, objective in objectives]
+    wanted = [each for each in asked if isinstance(each, Wanted)]
+    questions = [question_of(wanted, window) for window in periods(wanted)]
     answers = await call.ask_all(*questions)
-    by_window = {
-        seconds: (
-            merged(call, answers[2 * place], spans[seconds]),
-            merged(call, answers[2 * place + 1], before(spans[seconds])),
-        )
-        for place, seconds in enumerate(windows)
+    found = {
+        question.window: merged(call, outcomes, question)
+        for question, outcomes in zip(questions, answers, strict=True)
     }
-    rows = [
-        row(
-            name,
-            target,
-            seconds,
-            spans[seconds],
-            *(found.get((target.service, target.metric)) for found in series),
-        )
-        for name, target, seconds in wanted
-        for series in [by_window[seconds]]
-    ]
+    rows = [row(each, found) if isinstance(each, Wanted) else each for each in asked]
     rows.sort(key=lambda r: VERDICTS.index(r.status))
     counts = Counter(r.status for r in rows)
-    widest = spans[windows[-1]] if windows else None
+    widest = max((each.window for each in wanted), key=lambda window: window.duration_ms, default=None)
     return SliReport(
         objectives=rows,
         compliant=counts["COMPLIANT"],
@@ -100,62 +95,91 @@ async def answer(call: Call, hours: float = DEFAULT_HOURS) -> SliReport:
     )
 
 
-async def targets(call: Call, hours: float) -> tuple[list[Wanted], list[Outcome[Service]]]:
+async def configured(call: Call) -> tuple[list[tuple[str | None, Objective]], list[Outcome[Service]]]:
     """Every objective; and the ledger of having looked for services where none is configured."""
-    configured = call.engine.config.objectives
-    if configured:
-        return [(name, target_of(call, slo), slo.window) for name, slo in configured.items()], []
+    config = call.engine.config
+    if config.objectives:
+        return list(config.objectives.items()), []
     services, outcomes = await call.services()
     metrics = [metric for metric in DEFAULT_METRICS if metric in call.engine.metrics]
-    wanted: list[Wanted] = [
-        (None, target_of(call, Objective(service=service.name, metric=metric)), hours * 3600)
-        for service in services
-        for metric in metrics
-    ]
-    return wanted, outcomes
+    window_s = min(DEFAULT_WINDOW_S, config.defaults.lookback)
+    made = [Objective(service=s.name, metric=m, window=window_s) for s in services for m in metrics]
+    return [(None, objective) for objective in made], outcomes
 
 
-def window_of(call: Call, seconds: float) -> Window:
-    window = period(call.now_ms, call.engine.config.defaults.lookback, hours=seconds / 3600)
-    return aligned(window, step_of(window, points=FINE_POINTS))
+def wanted_of(call: Call, name: str | None, objective: Objective) -> Wanted | ReportRow:
+    """The objective ready to be asked, or its row where it cannot be."""
+    lookback = call.engine.config.defaults.lookback
+    try:
+        target = target_of(call, objective)
+        window = period(call.now_ms, lookback, hours=objective.window / 3600)
+    except QuestionError as error:
+        return unasked(name, objective, str(error))
+    window = aligned(window, step_of(window, points=FINE_POINTS))
+    before = Window(window.start_ms - window.duration_ms, window.start_ms)
+    return Wanted(
+        name, objective, target, window, before if reaches(before.start_ms, call.now_ms, lookback) else None
+    )
 
 
-def before(window: Window) -> Window:
-    return Window(window.start_ms - window.duration_ms, window.start_ms)
+def periods(wanted: Sequence[Wanted]) -> list[Window]:
+    return list(dict.fromkeys(window for each in wanted for window in (each.window, each.before) if window))
 
 
-def both_periods(call: Call, targets: Sequence[Target], window: Window) -> list[SeriesQuery]:
-    step_ms = step_of(window, points=FINE_POINTS)
+def question_of(wanted: Sequence[Wanted], window: Window) -> SeriesQuery:
+    """All that is wanted of one period, in one question."""
+    targets = [each.target for each in wanted if window in (each.window, each.before)]
     services = tuple(sorted({target.service for target in targets}))
     metrics = tuple(sorted({target.metric for target in targets}))
-    return [SeriesQuery(services, metrics, w, step_ms) for w in (window, before(window))]
+    return SeriesQuery(services, metrics, window, step_of(window, points=FINE_POINTS))
 
 
-def merged(call: Call, outcomes: Sequence[Outcome[Series]], window: Window) -> dict[tuple[str, str], Merged]:
-    step_ms = step_of(window, points=FINE_POINTS)
-    found = merge(outcomes, call.engine.config.catalog, window, step_ms)
+Found = dict[tuple[str, str], Merged]
+
+
+def merged(call: Call, outcomes: Sequence[Outcome[Series]], question: SeriesQuery) -> Found:
+    found = merge(outcomes, call.engine.config.catalog, question.window, question.step_ms)
     return {(m.service, m.metric): m for m in found}
 
 
-def row(
-    name: str | None, target: Target, seconds: float, window: Window, now: Merged | None, then: Merged | None
-) -> ReportRow:
-    judged = judge(target, now, window)
-    earlier = judge(target, then, before(window))
+def row(wanted: Wanted, found: dict[Window, Found]) -> ReportRow:
+    target, objective = wanted.target, wanted.objective
+    judged = judge(target, found[wanted.window].get((target.service, target.metric)), wanted.window)
+    earlier = None
+    if wanted.before:
+        earlier = judge(target, found[wanted.before].get((target.service, target.metric)), wanted.before)
     return ReportRow(
-        slo=name,
+        slo=wanted.slo,
         service=target.service,
         metric=target.metric,
         threshold=target.threshold,
         objective_percentage=target.objective,
-        window_hours=rounded(seconds / 3600),
+        window_hours=rounded(objective.window / 3600),
         compliance_percentage=percentage(judged.compliance),
-        previous_percentage=percentage(earlier.compliance),
-        trend=trend(judged, earlier),
+        previous_percentage=percentage(earlier.compliance) if earlier else None,
+        trend=trend(judged, earlier) if earlier else None,
         budget_remaining=finite_or_none(judged.budget.remaining),
         data_coverage=rounded(judged.compliance.coverage),
         status=judged.verdict,
         summary=sentence(target, judged),
+    )
+
+
+def unasked(name: str | None, objective: Objective, reason: str) -> ReportRow:
+    return ReportRow(
+        slo=name,
+        service=objective.service,
+        metric=objective.metric,
+        threshold=objective.threshold,
+        objective_percentage=objective.objective,
+        window_hours=rounded(objective.window / 3600),
+        compliance_percentage=None,
+        previous_percentage=None,
+        trend=None,
+        budget_remaining=None,
+        data_coverage=None,
+        status="UNKNOWN",
+        summary=f"Unknown: {reason}.",
     )
 
 

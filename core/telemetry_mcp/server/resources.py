@@ -10,10 +10,12 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 from pydantic import BaseModel
 
+from telemetry_mcp.catalog import echo
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import history, report, standing
+from telemetry_mcp.server.argument import LONGEST_TEXT
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope
 
@@ -63,6 +65,8 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
     )
     async def metric(service: str, metric: str, ctx: Context, hours: str = "1") -> str:
         """One metric of one service over the last hours: statistics, merged series, provenance."""
+        if len(service) > LONGEST_TEXT:
+            raise ResourceError(f"the service's name is longer than {LONGEST_TEXT} characters")
         return await written(history.answer(call(), service, metric, hours=number(hours)))
 
     async def complete(
@@ -79,7 +83,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ResourceError(f"hours={text!r} is not a number") from None
+        raise ResourceError(f"hours={echo(text)} is not a number") from None
 
 
 async def written(answer: Awaitable[BaseModel]) -> str:

@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 
 LOCAL = "#/$defs/"
+LIMITS = {"minLength", "maxLength", "maxItems"}
+"""Held to, but not told: whoever goes beyond them is told in a sentence."""
 NOISE: tuple[tuple[str, Any], ...] = (("default", None), ("default", []), ("additionalProperties", False))
 
 
@@ -16,7 +18,7 @@ def slim(schema: dict[str, Any], *, described: bool = True, nullable: bool = Tru
     Without `described` only types and names are left, as for an answer, whose fields must speak for themselves
     and are all always there. Without `nullable` a field that may be null is shown as one that may be left out.
     """
-    dropped = {"title"} if described else {"title", "description"}
+    dropped = LIMITS | {"title"} if described else {"title", "description"}
     short = reduced(schema, dropped, ["null"] if nullable else [])
     if not described:
         for definition in short.get("$defs", {}).values():

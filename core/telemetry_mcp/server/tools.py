@@ -24,10 +24,12 @@ from telemetry_mcp.server import (
     overview,
     standing,
 )
-from telemetry_mcp.server.argument import positive
+from telemetry_mcp.server.argument import LONGEST_TEXT, positive
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer
 from telemetry_mcp.server.schema import slim
+
+MOST_METRICS = 50
 
 READ_ONLY = ToolAnnotations(read_only_hint=True)
 
@@ -38,9 +40,10 @@ def written(moment: object) -> object:
 
 
 Ctx = Context[Engine]
-Service = Annotated[str, Field(description="exact name, from list_services", min_length=1, max_length=300)]
-Time = Annotated[str | None, BeforeValidator(written), Field(description="or instead of hours")]
-End = Annotated[str | None, BeforeValidator(written)]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Service = Annotated[Text, Field(description="exact name, from list_services", min_length=1)]
+Time = Annotated[Text | None, BeforeValidator(written), Field(description="or instead of hours")]
+End = Annotated[Text | None, BeforeValidator(written)]
 
 
 async def answered(
@@ -87,9 +90,9 @@ def nothing_known(answer: BaseModel) -> bool:
 
 async def list_services(
     ctx: Ctx,
-    query: Annotated[str | None, Field(description="part of the name")] = None,
-    environment: str | None = None,
-    team: str | None = None,
+    query: Annotated[Text | None, Field(description="part of the name")] = None,
+    environment: Text | None = None,
+    team: Text | None = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, overview.Services]:
@@ -100,7 +103,7 @@ async def list_services(
 async def get_current_metrics(
     ctx: Ctx,
     service: Service,
-    metrics: Annotated[list[str] | None, Field(description="default: all")] = None,
+    metrics: Annotated[list[Text] | None, Field(description="default: all", max_length=MOST_METRICS)] = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, current.CurrentMetrics]:
@@ -111,13 +114,13 @@ async def get_current_metrics(
 async def query_historical_metrics(
     ctx: Ctx,
     service: Service,
-    metric_type: Annotated[str, Field(description="cpu, memory, error_rate, latency_p95, ...")],
+    metric_type: Annotated[Text, Field(description="cpu, memory, error_rate, latency_p95, ...")],
     hours: float = 24,
     start: Time = None,
     end: End = None,
-    step: str | None = None,
+    step: Text | None = None,
     max_points: Annotated[int | None, Field(ge=10, le=2000)] = None,
-    compare_to: Annotated[str | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
+    compare_to: Annotated[Text | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
     per_source: Annotated[bool, Field(description="each source's points too")] = False,
     deadline_s: float | None = None,
     fresh: bool = False,
@@ -144,15 +147,15 @@ async def query_historical_metrics(
 
 async def check_sli_compliance(
     ctx: Ctx,
-    service: Annotated[str | None, Field(description="with metric; or name an slo")] = None,
-    metric: str | None = None,
+    service: Annotated[Text | None, Field(description="with metric; or name an slo")] = None,
+    metric: Text | None = None,
     threshold: Annotated[float | None, Field(description="default: the metric's warning limit")] = None,
     time_window_hours: float = 24,
     objective: Annotated[float | None, Field(description="percent of the time, default 99.9")] = None,
     comparison: Annotated[
         Literal["<=", "<", ">=", ">"] | None, Field(description="how a good value compares with the threshold")
     ] = None,
-    slo: Annotated[str | None, Field(description="a configured SLO instead")] = None,
+    slo: Annotated[Text | None, Field(description="a configured SLO instead")] = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, compliance.Compliant]:
@@ -169,8 +172,8 @@ async def check_sli_compliance(
 
 async def detect_anomalies(
     ctx: Ctx,
-    service: Annotated[str, Field(description='"*" for all')] = "*",
-    metric: Annotated[str, Field(description='"*" for all')] = "*",
+    service: Annotated[Text, Field(description='"*" for all')] = "*",
+    metric: Annotated[Text, Field(description='"*" for all')] = "*",
     sensitivity: Annotated[float, Field(description="smaller finds more")] = 3.0,
     hours: float = 24,
     deadline_s: float | None = None,
@@ -184,9 +187,9 @@ async def detect_anomalies(
 
 async def list_incidents(
     ctx: Ctx,
-    service: str | None = None,
+    service: Text | None = None,
     status: incidents.IncidentStatus = "open",
-    since: Annotated[str, Field(description="a time, or a duration such as 24h")] = "7d",
+    since: Annotated[Text, Field(description="a time, or a duration such as 24h")] = "7d",
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, incidents.Incidents]:
@@ -205,12 +208,12 @@ async def list_sources(ctx: Ctx) -> Annotated[CallToolResult, standing.Sources]:
 
 async def query_source(
     ctx: Ctx,
-    source: str,
+    source: Text,
     query: Annotated[str, Field(description="read-only, in the source's own language", max_length=8000)],
     hours: float = 1,
     start: Time = None,
     end: End = None,
-    step: str | None = None,
+    step: Text | None = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, native.Native]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from anyio import CancelScope
 from mcp.server import MCPServer
 from mcp.server.subscriptions import ListenHandler
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.http import warm
@@ -23,51 +27,107 @@ from telemetry_mcp.server.metric import Metrics
 
 PATH = "/mcp"
 MAX_REQUEST_BYTES = 256 * 1024
-GRACE_S = 10
+GRACE_S = 10.0
+"""How long calls under way may go on after the signal to end."""
+FAREWELL_S = 2
+"""What uvicorn waits beyond that for the answers to be sent, before it cuts them off with a traceback."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings) -> Starlette:
+class Life:
+    """`ready` is what /readyz tells; `open` are the requests under way."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.open: set[CancelScope] = set()
+
+    def give_up(self) -> None:
+        for request in self.open:
+            request.cancel()
+
+
+class Mortal:
+    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off."""
+
+    def __init__(self, app: ASGIApp, life: Life) -> None:
+        self.app = app
+        self.life = life
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = complete = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun, complete
+            begun = True
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
+        with CancelScope() as request:
+            self.life.open.add(request)
+            try:
+                await self.app(scope, receive, sending)
+            finally:
+                self.life.open.discard(request)
+        if not request.cancelled_caught:
+            return
+        if not begun:
+            await PlainTextResponse("the server has ended", 503)(scope, receive, send)
+        elif not complete:
+            await send({"type": "http.response.body"})
+
+
+def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, life: Life) -> ASGIApp:
     """The ASGI application. Hosts and origins that are not loopback, nor named in the settings, are refused."""
+    allowed = security(settings)
     endpoint = server.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=MAX_REQUEST_BYTES,
-        transport_security=security(settings),
+        transport_security=allowed,
     )
-    ready = False
+    check = TransportSecurityMiddleware(allowed)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        nonlocal ready
         await warm()
         async with server.session_manager.run():
-            ready = True
+            life.ready = True
             yield
-            ready = False
+            life.ready = False
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok")
 
     async def readiness(request: Request) -> Response:
-        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+        return JSONResponse({"ready": life.ready}, status_code=200 if life.ready else 503)
 
     async def exposition(request: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
-    return Starlette(
+    def checked(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            return await check.validate_request(request) or await endpoint(request)
+
+        return guarded
+
+    routes = Starlette(
         routes=[
             Route("/healthz", health),
-            Route("/readyz", readiness),
-            Route("/metrics", exposition),
+            Route("/readyz", checked(readiness)),
+            Route("/metrics", checked(exposition)),
             Mount("/", app=endpoint),
         ],
         lifespan=lifespan,
     )
+    return Mortal(routes, life)
 
 
 def security(settings: ServerSettings) -> TransportSecuritySettings:
     hosts = [*LOOPBACK, *settings.allowed_hosts]
-    origins = [f"http://{host}" for host in LOOPBACK] + list(settings.allowed_origins)
+    own = [f"{scheme}://{host}" for scheme in ("http", "https") for host in LOOPBACK]
+    origins = [*own, *settings.allowed_origins]
     return TransportSecuritySettings(
         allowed_hosts=[*hosts, *(f"{host}:*" for host in hosts)],
         allowed_origins=[*origins, *(f"{origin}:*" for origin in origins)],
@@ -75,17 +135,21 @@ def security(settings: ServerSettings) -> TransportSecuritySettings:
 
 
 class Graceful(uvicorn.Server):
-    """Ends on a signal without dying of it, and closes the streams that listen for updates: they would hold it
-    open for ever."""
+    """Ends on a signal without dying of it: calls under way have `grace_s` to finish, and the streams that listen
+    for updates, which would hold it open for ever, are closed at once."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         server: MCPServer[Any],
+        life: Life,
+        grace_s: float,
         ready: Callable[[], None],
-        ending: Callable[[], None],
+        ending: Callable[[], object],
     ) -> None:
         super().__init__(config)
+        self.life = life
+        self.grace_s = grace_s
         self.ready = ready
         self.ending = ending
         entry = server._lowlevel_server.get_request_handler("subscriptions/listen")
@@ -97,12 +161,18 @@ class Graceful(uvicorn.Server):
             self.ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.life.ready = False
         self.ending()
         if self.listeners is not None:
             self.listeners.close()
         # uvicorn would keep the signal and send it to the process again, once all is closed.
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        patience = asyncio.get_running_loop().call_later(self.grace_s, self.life.give_up)
+        await super().shutdown(sockets)
+        patience.cancel()
 
 
 async def run(
@@ -111,20 +181,23 @@ async def run(
     settings: ServerSettings,
     sock: socket.socket,
     ready: Callable[[], None] = lambda: None,
-    ending: Callable[[], None] = lambda: None,
+    ending: Callable[[], object] = lambda: None,
+    *,
+    grace_s: float = GRACE_S,
 ) -> None:
-    """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way may finish.
+    """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way have `grace_s` to finish.
 
     `ready` is called once connections are accepted and signals are heeded, `ending` when a signal has come.
     """
+    life = Life()
     config = uvicorn.Config(
-        application(server, metrics, settings),
+        application(server, metrics, settings, life),
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=math.ceil(grace_s) + FAREWELL_S,
     )
-    await Graceful(config, server, ready, ending).serve(sockets=[sock])
+    await Graceful(config, server, life, grace_s, ready, ending).serve(sockets=[sock])
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
@@ -15,26 +15,27 @@ from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import Config
 from telemetry_mcp.terminal.target import CommandError, server_over
 
+Tell = Callable[[CallToolResult | CommandError], None]
 
-def ask(config: Config, tool: str, pairs: Sequence[str], timeout_s: float | None) -> CallToolResult:
-    """The answer of `tool` to `pairs` of NAME=VALUE; progress goes to stderr, if that is a terminal.
 
-    Raises CommandError for a tool that does not exist; other wrong arguments are answered by the server.
+def ask(config: Config, tool: str, pairs: Sequence[str], timeout_s: float | None, tell: Tell) -> None:
+    """Hand `tell` the answer of `tool` to `pairs` of NAME=VALUE as soon as it is there, before anything is closed.
+
+    It gets a CommandError for a tool that does not exist; other wrong arguments are answered by the server.
+    Progress goes to stderr, if that is a terminal.
     """
 
-    async def call() -> CallToolResult | CommandError:
+    async def call() -> None:
         async with Client(server_over(config)) as client:
             tools = {known.name: known for known in (await client.list_tools()).tools}
             if tool not in tools:
-                return CommandError(f"no tool is called {tool!r}{suggest(tool, tools)}", code=1)
+                tell(CommandError(f"no tool is called {tool!r}{suggest(tool, tools)}", code=1))
+                return
             values = arguments(tools[tool], pairs, timeout_s)
-            progress = tell if sys.stderr.isatty() else None
-            return await client.call_tool(tool, values, progress_callback=progress)
+            progress = advance if sys.stderr.isatty() else None
+            tell(await client.call_tool(tool, values, progress_callback=progress))
 
-    answer = anyio.run(call)
-    if isinstance(answer, CommandError):  # raised inside, it would come out wrapped in exception groups
-        raise answer
-    return answer
+    anyio.run(call)
 
 
 def split(pairs: Sequence[str]) -> None:
@@ -68,7 +69,7 @@ def value(text: str, schema: dict[str, Any]) -> Any:
     return found
 
 
-async def tell(progress: float, total: float | None, message: str | None) -> None:
+async def advance(progress: float, total: float | None, message: str | None) -> None:
     print(f"  {progress:g} of {total or 0:g}  {message}", file=sys.stderr)  # noqa: T201
 
 

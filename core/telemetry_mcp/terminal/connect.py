@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from telemetry_mcp.config import PLACEHOLDER, locate
-from telemetry_mcp.terminal.target import CommandError
+from telemetry_mcp.terminal.target import CommandError, web_address
 
 ClientName = Literal["claude-desktop", "claude-code", "cursor"]
 
@@ -56,6 +56,10 @@ def entry(client: ClientName, config: Path | None, url: str | None) -> dict[str,
             "the file of Claude Desktop knows only programs to start: leave --http out, "
             "or add the URL in its settings, under Connectors"
         )
+    try:
+        web_address(url)
+    except ValueError as error:
+        raise CommandError(f"--http: {error}") from None
     return {"type": "http", "url": url} if client == "claude-code" else {"url": url}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from threading import Timer
 
 import anyio
 from mcp import Client
@@ -12,6 +13,7 @@ from rich.text import Text
 from telemetry_mcp.config import Config
 from telemetry_mcp.terminal.conversation import CONVERSATIONS, Told
 from telemetry_mcp.terminal.desk import Asked, Desk
+from telemetry_mcp.terminal.ending import LAST_S, end_within
 from telemetry_mcp.terminal.serve import listening, serve_on
 from telemetry_mcp.terminal.table import ascii_only, console, coverage, indented
 from telemetry_mcp.terminal.target import Target, configuration, server_over
@@ -34,7 +36,7 @@ def run(target: Target, *, serve: bool = False, port: int | None = None, color: 
     with target.estate() as estate:
         config = configuration(estate)
         sock = listening(config, None, port) if serve else None
-        anyio.run(converse, config, estate.clock(), out)
+        anyio.run(converse, config, estate.clock(), out).cancel()
         if sock is None:
             out.print(NEXT)
             return
@@ -43,11 +45,13 @@ def run(target: Target, *, serve: bool = False, port: int | None = None, color: 
             serve_on(config, sock)
 
 
-async def converse(config: Config, now_ms: int, out: Console) -> None:
+async def converse(config: Config, now_ms: int, out: Console) -> Timer:
+    """Everything that is told; returns the last resort that leaving the sources stands under."""
     async with Client(server_over(config)) as client:
         desk = Desk(client, now_ms, ascii_only(out))
         for number, (question, answer) in enumerate(CONVERSATIONS, start=1):
             await one(number, question, answer, desk, out)
+        return end_within(LAST_S, 0)
 
 
 async def one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -31,15 +32,18 @@ class Examined:
         return self.status == "fault"
 
 
-def examine(config: Config) -> list[Examined]:
-    """All sources, asked at the same moment. ConfigError when the configuration cannot be used."""
+def examine(config: Config, tell: Callable[[list[Examined]], None]) -> None:
+    """All sources, asked at the same moment: `tell` gets them as soon as they are there, before all is closed.
 
-    async def run() -> list[Examined]:
+    Raises ConfigError when the configuration cannot be used.
+    """
+
+    async def run() -> None:
         registry = load(config)
         async with opened(config, registry=registry) as engine:
-            return await examined(engine)
+            tell(await examined(engine))
 
-    return anyio.run(run)
+    anyio.run(run)
 
 
 async def examined(engine: Engine) -> list[Examined]:

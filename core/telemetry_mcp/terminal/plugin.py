@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
 from typing import Any, Literal
@@ -40,25 +41,25 @@ def installed() -> list[Plugin]:
     ]
 
 
-def configured(config: Config) -> list[Configured]:
-    """Every source in the order of the file. Nothing is connected to."""
+def configured(config: Config, tell: Callable[[list[Configured]], None]) -> None:
+    """`tell` gets every source in the order of the file, before anything is closed. Nothing is connected to."""
 
-    async def look() -> list[Configured]:
+    async def look() -> None:
         registry = load(config)
         try:
             rows = {i.name: Configured(i.name, i.plugin, "on") for i in registry.instances}
             for a in registry.absent:
                 rows[a.name] = Configured(a.name, a.plugin, "broken" if a.broken else "off", a.reason, a.fix)
-            return [rows[table.name] for table in config.sources]
+            tell([rows[table.name] for table in config.sources])
         finally:
             await registry.close()
 
-    return anyio.run(look)
+    anyio.run(look)
 
 
-def document(config: Config | None) -> dict[str, list[dict[str, Any]] | None]:
+def document(sources: list[Configured] | None) -> dict[str, list[dict[str, Any]] | None]:
     """Both lists as one JSON document; without a configuration `sources` is null."""
     return {
         "plugins": [asdict(plugin) for plugin in installed()],
-        "sources": [asdict(source) for source in configured(config)] if config else None,
+        "sources": None if sources is None else [asdict(source) for source in sources],
     }

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sys
-from contextlib import redirect_stdout
 from ipaddress import ip_address
-from threading import Timer
 
 import anyio
 
 from telemetry_mcp.config import Config
+from telemetry_mcp.terminal.ending import aside, end_within
 from telemetry_mcp.terminal.target import CommandError, server_over
 
 LAST_S = 3.0
-"""What is left for closing down once everything under way is cancelled."""
+"""What is left for closing down once everything under way is cancelled: connections may take their leave."""
 
 
 def stdio(config: Config) -> None:
@@ -27,7 +25,7 @@ def stdio(config: Config) -> None:
         await stdio.run(server, lambda: end_within(LAST_S))
 
     # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
-    with redirect_stdout(sys.stderr):
+    with aside():
         server = server_over(config)
     anyio.run(run)
 
@@ -60,7 +58,7 @@ def listening(config: Config, host: str | None, port: int | None, *, insecure: b
 
 def serve_on(config: Config, sock: socket.socket) -> None:
     from telemetry_mcp.server.metric import Metrics
-    from telemetry_mcp.server.web import GRACE_S, PATH, run
+    from telemetry_mcp.server.web import FAREWELL_S, GRACE_S, PATH, run
 
     def announce() -> None:
         host, port = sock.getsockname()[:2]
@@ -71,16 +69,10 @@ def serve_on(config: Config, sock: socket.socket) -> None:
         metrics = Metrics()
         server = server_over(config, metrics.observe)
         metrics.watch(server)
-        await run(server, metrics, config.server, sock, announce, lambda: end_within(GRACE_S + LAST_S))
+        last_s = GRACE_S + FAREWELL_S + LAST_S
+        await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s))
 
     anyio.run(serve)
-
-
-def end_within(seconds: float) -> None:
-    """The last resort: a source that ignores cancellation must not keep the process from ending."""
-    timer = Timer(seconds, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
 
 
 def is_loopback(host: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -28,9 +28,9 @@ STYLES: Mapping[str, str] = {
 Row = Mapping[str, Any]
 
 
-def console(*, color: bool = True, stderr: bool = False) -> Console:
-    """Plain text where it is no terminal that is written to: no colours, no control characters."""
-    stream = sys.stderr if stderr else sys.stdout
+def console(stream: TextIO | None = None, *, color: bool = True) -> Console:
+    """On `stream`, else stdout. Plain text where it is no terminal: no colours, no control characters."""
+    stream = stream or sys.stdout
     made = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if made.is_terminal and color:
         return made
@@ -55,7 +55,8 @@ def answer(fields: Row, *, plain: bool = False) -> Iterator[RenderableType]:
             yield line("window", f"{window['start']} to {window['end']}")
         yield Text()
         yield Text(coverage(fields["sources"]), style="bold")
-        yield ledger(fields["sources"])
+        if fields["sources"]:
+            yield ledger(fields["sources"])
         yield from (line("warning", warning, "yellow") for warning in fields["warnings"])
 
 
@@ -99,7 +100,8 @@ def line(name: str, text: str, style: str = "") -> RenderableType:
 
 def table(rows: Sequence[Row], columns: Iterable[str] = ()) -> Table:
     """One row a mapping. Without `columns`: every key that any row has a value for."""
-    names = list(columns) or [name for name in rows[0] if any(filled(row.get(name)) for row in rows)]
+    known = dict.fromkeys(name for row in rows for name in row)
+    names = list(columns) or [name for name in known if any(filled(row.get(name)) for row in rows)]
     made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for place, name in enumerate(names):
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
@@ -166,6 +168,8 @@ def coverage(sources: Sequence[Row]) -> str:
         if source["status"] == "skipped":
             reasons.setdefault(reason(source), []).append(source["name"])
     skipped = "".join(f"; {', '.join(names)} skipped ({why})" for why, names in reasons.items())
+    if not sources:
+        return "no source is switched on"
     counted = f"{len(there)} of {len(asked)} source{'' if len(asked) == 1 else 's'}"
     return f"{counted} in {slowest:.0f} ms: {each}{skipped}" if asked else f"{counted}{skipped}"
 

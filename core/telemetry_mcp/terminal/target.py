@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from mcp.server import MCPServer
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from telemetry_mcp.demo.emulator import Emulators
 
 SEED = 7
+T = TypeVar("T")
 
 
 class CommandError(TelemetryError):
@@ -109,17 +111,36 @@ def meant(kind: str, argument: str) -> dict[str, Any]:
         return {}
     match kind:
         case "status":
-            return {"code": int(argument)}
+            return {"code": number(argument, int, "a status code, such as 503")}
         case "delay" | "drip":
-            return {"seconds": float(argument)}
+            return {"seconds": number(argument, float, "seconds, such as 3")}
         case "gzip_bomb":
-            return {"size": int(argument)}
+            return {"size": number(argument, int, "bytes, such as 67108864")}
         case "redirect":
-            return {"url": argument}
+            return {"url": web_address(argument)}
         case "rate_limit":
-            return {"headers": {"Retry-After": str(float(argument))}}
+            return {"headers": {"Retry-After": str(number(argument, float, "seconds, such as 30"))}}
         case _:
             raise ValueError(f"{kind} takes no argument")
+
+
+def number(text: str, kind: Callable[[str], T], wanted: str) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {wanted}") from None
+
+
+def web_address(text: str) -> str:
+    """`text`, when it is an http or https URL with a host; else ValueError."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or text != text.strip():
+        raise ValueError(f"{text!r} is not a URL that begins with http:// or https://")
+    return text
 
 
 def server_over(
