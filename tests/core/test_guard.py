@@ -169,7 +169,7 @@ async def test_time_outs_and_upstream_failures_open_it(guard: Guard, kind: type[
 async def test_a_rate_limit_holds_every_caller_back_until_it_resets(guard: Guard, clock: Clock) -> None:
     await asked(guard, RateLimitedError("429", retry_after_s=10))
     backend = Backend()
-    with pytest.raises(RateLimitedError, match="backing off .* after 429"):
+    with pytest.raises(RateLimitedError, match=r"backing off .* after 429"):
         await guard.ask(backend, QUESTION)
     clock.now += 9.9
     with pytest.raises(RateLimitedError):
