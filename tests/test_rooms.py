@@ -17,13 +17,14 @@ PLUGIN_PREFIX = "telemetry_mcp_"
 
 LAYERS = (
     {"analysis", "boundary", "demo", "errors", "log", "model", "text", "unit"},
-    {"secret", "setting"},
+    {"problem", "secret", "setting"},
     {"breaker", "cache", "catalog", "gather", "http", "thread"},
     {"config", "source"},
     {"guard", "hookspecs"},
     {"__init__", "registry"},
     {"contract", "outcome"},
     {"fanout", "merge"},
+    {"reading"},
     {"access", "engine", "stream", "testing"},
     {"server"},
     {"terminal"},

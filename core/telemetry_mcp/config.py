@@ -8,25 +8,22 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
 
 from telemetry_mcp.analysis.slo import objective_ppm
 from telemetry_mcp.cache import CacheSettings
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, suggest
 from telemetry_mcp.errors import ConfigError, Problem
+from telemetry_mcp.problem import problems_of
 from telemetry_mcp.setting import Duration, Strict
 
 M = TypeVar("M", bound=BaseModel)
 
 ENV_PATH = "TELEMETRY_MCP_CONFIG"
 FILE_NAME = "plugins.toml"
-SECRET = re.compile(r"key|token|secret|password|header")
-USER_INFO = re.compile(r"//[^/\s]*@")
 PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 """Capitals only: `${service}` and `${__interval}` belong to the queries."""
 
@@ -267,49 +264,3 @@ class Reader:
 
     def report(self, table: str, key: str, found: str, valid: str) -> None:
         self.problems.append(Problem(str(self.path), table, key, found, valid))
-
-
-def problems_of(
-    error: ValidationError, file: str, table: str, model: type[BaseModel], raw: Any
-) -> Iterator[Problem]:
-    """pydantic's findings in our words. What was found is quoted from the file itself, where a secret is
-    still the name of its variable."""
-    for fault in error.errors(include_url=False, include_input=False):
-        path = [str(part) for part in fault["loc"]]
-        key = ".".join(path)
-        fields = fields_at(model, path)
-        names = sorted(fields)
-        match fault["type"]:
-            case "extra_forbidden":
-                near = get_close_matches(path[-1], names, n=1)
-                meant = f"Did you mean {near[0]!r}? " if near else ""
-                yield Problem(file, table, key, "no such key", f"{meant}Valid: {', '.join(names)}")
-            case "missing":
-                described = fields[path[-1]].description if path[-1] in fields else None
-                yield Problem(file, table, key, "is missing", f"It is {described}" if described else "")
-            case _:
-                written = quoted(raw, path, model)
-                message = fault["msg"].removeprefix("Value error, ")
-                yield Problem(file, table, key, f"found {written}" if written else "is wrong", message)
-
-
-def fields_at(model: type[BaseModel], path: list[str]) -> Mapping[str, FieldInfo]:
-    """The fields of the table that the last part of `path` stands in."""
-    for part in path[:-1]:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        inner = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        model = inner[0] if inner else model
-    return model.model_fields
-
-
-def quoted(raw: Any, path: list[str], model: type[BaseModel]) -> str:
-    """The value at `path` as it stands in the file, unless it may be a secret written out there."""
-    for part in path:
-        if not isinstance(raw, Mapping) or part not in raw:
-            return ""
-        raw = raw[part]
-    if not path or isinstance(raw, Mapping | list):
-        return ""
-    field = model.model_fields.get(path[0])
-    secret = SECRET.search(path[0]) or (field and "Secret" in str(field.annotation)) or USER_INFO.search(str(raw))
-    return "" if secret and not re.fullmatch(r"\$\{\w+\}", str(raw)) else repr(raw)

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from telemetry_mcp import hookspecs
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.catalog import suggest
-from telemetry_mcp.config import Config, SourceTable, problems_of
+from telemetry_mcp.config import Config, SourceTable
 from telemetry_mcp.errors import ConfigError, Problem
 from telemetry_mcp.guard import Guard
 from telemetry_mcp.http import http_for
+from telemetry_mcp.problem import problems_of
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import HttpSettings, SourceSettings
 from telemetry_mcp.source import Context, Source

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
-from telemetry_mcp.merge import Merged, difference, latest, merge
+from telemetry_mcp.merge import Merged, difference, merge
 from telemetry_mcp.model import Outcome, Reply, Series, Window
+from telemetry_mcp.reading import latest
 
 MINUTE = 60_000
 START = 1_700_000_040_000  # a whole minute

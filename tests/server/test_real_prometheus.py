@@ -20,8 +20,9 @@ from telemetry_mcp.breaker import OPEN_S
 from telemetry_mcp.config import Config, read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.merge import latest, merge
+from telemetry_mcp.merge import merge
 from telemetry_mcp.model import SeriesQuery, Window
+from telemetry_mcp.reading import latest
 from telemetry_mcp.server.call import Call
 
 if TYPE_CHECKING:
