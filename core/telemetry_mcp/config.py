@@ -47,6 +47,9 @@ class ServerSettings(Strict):
     allowed_origins: tuple[str, ...] = ()
 
 
+DEFAULT_OBJECTIVE = 99.9
+
+
 class Objective(Strict):
     """A service level objective on the time during which a metric keeps a threshold."""
 
@@ -54,7 +57,7 @@ class Objective(Strict):
     metric: str
     threshold: float | None = Field(None, allow_inf_nan=False, description="default: the metric's warning")
     comparison: Literal["<=", "<", ">=", ">"] | None = None
-    objective: float = Field(99.9, gt=0, le=100, description="percent of the time")
+    objective: float = Field(DEFAULT_OBJECTIVE, gt=0, le=100, description="percent of the time")
     window: Duration = 30 * 86400.0
 
     @field_validator("objective")

@@ -57,8 +57,8 @@ class Engine:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of the catalog that at least one source can answer, in the catalog's order."""
-        offers = [i.offered for i in self.registry.instances if "series" in i.capabilities]
-        return tuple(m for m in self.config.catalog if any(offer is None or m in offer for offer in offers))
+        instances = self.registry.instances
+        return tuple(m for m in self.config.catalog if any(instance.offers(m) for instance in instances))
 
 
 @asynccontextmanager

@@ -45,7 +45,6 @@ BY_STATUS: Mapping[int, type[SourceError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     408: SourceTimeoutError,
-    429: RateLimitedError,
 }
 EPOCH_S = 1e9
 """A reset so far away is the time of day at which it resets, not how long to wait."""

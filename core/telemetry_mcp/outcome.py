@@ -23,10 +23,9 @@ def narrow(instance: Instance, question: Question[T]) -> Question[T] | None:
     """The part of the question that this source can answer; None when there is none."""
     if CAPABILITY[question.method] not in instance.capabilities:
         return None
-    offered = instance.offered
-    if not isinstance(question, SeriesQuery) or offered is None:
+    if not isinstance(question, SeriesQuery):
         return question
-    metrics = tuple(metric for metric in question.metrics if metric in offered)
+    metrics = tuple(metric for metric in question.metrics if instance.offers(metric))
     return cast("Question[T]", replace(question, metrics=metrics)) if metrics else None
 
 

@@ -51,6 +51,10 @@ class Instance:
     def capabilities(self) -> tuple[str, ...]:
         return self.source.capabilities
 
+    def offers(self, metric: str) -> bool:
+        """Whether it can be asked for a time series of `metric`."""
+        return "series" in self.capabilities and (self.offered is None or metric in self.offered)
+
 
 @dataclass(frozen=True, slots=True)
 class Absent:

@@ -9,7 +9,7 @@ from typing import Literal
 from telemetry_mcp.analysis.sli import Comparison, Compliance, compliance, windowed
 from telemetry_mcp.analysis.slo import Budget, Verdict, budget, burn_rate, exhaustion_ms, objective_ppm, verdict
 from telemetry_mcp.catalog import echo, suggest
-from telemetry_mcp.config import Objective
+from telemetry_mcp.config import DEFAULT_OBJECTIVE, Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, numbers
 from telemetry_mcp.model import SeriesQuery, Window
@@ -19,7 +19,6 @@ from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, 
 from telemetry_mcp.server.history import one
 
 BURN_WINDOWS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "72h": 72 * HOUR_MS}
-DEFAULT_OBJECTIVE = 99.9
 MOST_VIOLATIONS = 10
 FINE_POINTS = 8640
 """Points fetched at most: 30 days by five minutes. What is coarser would step over short violations."""
@@ -215,7 +214,7 @@ def compliant(call: Call, target: Target, merged: Merged | None, judged: Judged)
         status=judged.verdict,
         summary=sentence(target, judged),
         error_budget=error_budget(judged.budget),
-        burn_rates={name: finite_or_none(burn) for name, burn in judged.burn_rates.items()},
+        burn_rates={name: rounded(burn) for name, burn in judged.burn_rates.items()},
         exhaustion=exhaustion(call, judged),
         data_coverage=rounded(kept.coverage) or 0.0,
         method=kept.method,
@@ -236,16 +235,12 @@ def percentage(kept: Compliance) -> float | None:
     return None if kept.ratio is None else rounded(100 * kept.ratio, DIGITS)
 
 
-def finite_or_none(value: float | None) -> float | None:
-    return rounded(value) if value is not None and isfinite(value) else None
-
-
 def error_budget(spent: Budget) -> ErrorBudget:
     return ErrorBudget(
-        allowed_minutes=finite_or_none(spent.allowed_minutes),
-        remaining_minutes=finite_or_none(spent.remaining_minutes),
-        consumed=finite_or_none(spent.consumed),
-        remaining=finite_or_none(spent.remaining),
+        allowed_minutes=rounded(spent.allowed_minutes),
+        remaining_minutes=rounded(spent.remaining_minutes),
+        consumed=rounded(spent.consumed),
+        remaining=rounded(spent.remaining),
     )
 
 

@@ -102,8 +102,8 @@ async def answer(
     told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
     comparison = None
     if before:
-        then = call.engine.draw(answers[1], (before, *key), lambda: tell(call, answers[1], before, *key))
-        comparison = compare(told.figures, then.figures, before)
+        then = summarize(*numbers(one(answers[1], call, before, step_ms, service, metric)))
+        comparison = compare(told.figures, then, before)
     return History(
         service=service,
         metric=metric,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.errors import QuestionError
@@ -48,7 +49,18 @@ async def answer(call: Call, query: str | None, environment: str | None, team: s
     chosen = matching(known, query, environment, team)
     if len(chosen) > MOST:
         call.warnings.append(f"the first {MOST} of {len(chosen)} services are shown; narrow with query or team")
-    rows = [row(call, service, found, listed, series, incidents) for service in chosen[:MOST]]
+    readings, sources = by_service(found), having(listed, series)
+    opened = count_open(incidents)
+    rows = [
+        row(
+            call,
+            service,
+            readings.get(service.name, {}),
+            sources.get(service.name, []),
+            None if opened is None else opened[service.name],
+        )
+        for service in chosen[:MOST]
+    ]
     return Services(
         services=rows,
         total=len(chosen),
@@ -97,18 +109,28 @@ def matching(
     ]
 
 
+def by_service(found: Sequence[Reading]) -> dict[str, dict[str, Reading]]:
+    """Service -> metric -> reading."""
+    grouped: dict[str, dict[str, Reading]] = {}
+    for reading in found:
+        grouped.setdefault(reading.service, {})[reading.metric] = reading
+    return grouped
+
+
+def having(listed: Sequence[Outcome[Service]], series: Sequence[Outcome[Series]]) -> dict[str, list[str]]:
+    """Service -> the sources that list it or have numbers of it, in the order of the ledger."""
+    known = [(item.name, outcome.source) for outcome in listed for item in outcome.reply.items]
+    known += [(item.service, outcome.source) for outcome in series for item in outcome.reply.items]
+    found: dict[str, list[str]] = {}
+    for service, source in dict.fromkeys(known):
+        found.setdefault(service, []).append(source)
+    return found
+
+
 def row(
-    call: Call,
-    service: Service,
-    readings: Sequence[Reading],
-    listed: Sequence[Outcome[Service]],
-    series: Sequence[Outcome[Series]],
-    incidents: Sequence[Outcome[Incident]],
+    call: Call, service: Service, own: Mapping[str, Reading], sources: list[str], open_incidents: int | None
 ) -> ServiceRow:
-    own = {reading.metric: reading for reading in readings if reading.service == service.name}
     states = [call.engine.config.catalog[metric].status(reading.value) for metric, reading in own.items()]
-    having = [o.source for o in listed if any(item.name == service.name for item in o.reply.items)]
-    having += [o.source for o in series if any(item.service == service.name for item in o.reply.items)]
     return ServiceRow(
         name=service.name,
         cpu=value_of(own.get("cpu")),
@@ -117,14 +139,14 @@ def row(
         status=worst(states),
         team=service.team,
         environment=service.environment,
-        sources=list(dict.fromkeys(having)),
-        open_incidents=count_open(service.name, incidents),
+        sources=sources,
+        open_incidents=open_incidents,
     )
 
 
-def count_open(service: str, outcomes: Sequence[Outcome[Incident]]) -> int | None:
-    """None when no source could say: not knowing is not the same as none being open."""
+def count_open(outcomes: Sequence[Outcome[Incident]]) -> Counter[str | None] | None:
+    """Open incidents by service; None when no source could say: not knowing is not the same as none being open."""
     answered = [outcome for outcome in outcomes if outcome.answered]
     if not answered:
         return None
-    return sum(incident.service == service for outcome in answered for incident in outcome.reply.items)
+    return Counter(incident.service for outcome in answered for incident in outcome.reply.items)

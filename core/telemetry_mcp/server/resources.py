@@ -119,11 +119,7 @@ async def catalogued(call: Call) -> CatalogAnswer:
 
 
 def offering(engine: Engine, metric: str) -> list[str]:
-    return [
-        i.name
-        for i in engine.registry.instances
-        if "series" in i.capabilities and ((offered := i.source.metrics()) is None or metric in offered)
-    ]
+    return [instance.name for instance in engine.registry.instances if instance.offers(metric)]
 
 
 async def completed(call: Call, argument: CompletionArgument) -> Completion | None:

@@ -44,7 +44,7 @@ def answer(call: Call) -> Sources:
 
 def present(instance: Instance) -> SourceRow:
     guard, settings = instance.guard, instance.source.settings
-    offered = instance.source.metrics()
+    offered = instance.offered
     native = instance.source.native_language if "native" in instance.capabilities else None
     status, reason, fix = standing(instance)
     return SourceRow(

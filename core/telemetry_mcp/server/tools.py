@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
+from telemetry_mcp.config import DEFAULT_OBJECTIVE
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
@@ -151,7 +152,9 @@ async def check_sli_compliance(
     metric: Text | None = None,
     threshold: Annotated[float | None, Field(description="default: the metric's warning limit")] = None,
     time_window_hours: float = 24,
-    objective: Annotated[float | None, Field(description="percent of the time, default 99.9")] = None,
+    objective: Annotated[
+        float | None, Field(description=f"percent of the time, default {DEFAULT_OBJECTIVE}")
+    ] = None,
     comparison: Annotated[
         Literal["<=", "<", ">=", ">"] | None, Field(description="how a good value compares with the threshold")
     ] = None,
