@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check format bench lock
+.PHONY: help demo test replay check format bench lock
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -19,6 +19,9 @@ demo: .venv/ready  ## one question, four sources, five example conversations
 
 test: .venv/ready  ## every test; those that need a server which is not installed say so and are skipped
 	$(BIN)/python -m pytest
+
+replay: .venv/ready  ## every recorded payload through its plugin, and how each ended
+	$(BIN)/python -m pytest tests/plugins -q -m wire --replay-table
 
 check: .venv/ready  ## lint, layout, types
 	$(BIN)/ruff check

@@ -32,6 +32,10 @@ ODD_NAMES = (
 DAY_S = 86_400
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--replay-table", action="store_true", help="print how every recorded payload ended")
+
+
 def binary(name: str, package: str) -> str:
     """Where a program is. A developer's machine may lack it, the build machine may not."""
     found = shutil.which(name)

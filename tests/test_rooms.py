@@ -18,6 +18,7 @@ PLUGIN_PREFIX = "telemetry_mcp_"
 LAYERS = (
     {"analysis", "boundary", "demo", "errors", "log", "model", "text", "unit"},
     {"problem", "secret", "setting"},
+    {"quota"},
     {"breaker", "cache", "catalog", "gather", "http", "thread"},
     {"config", "source"},
     {"guard", "hookspecs"},
@@ -40,11 +41,12 @@ MAX_FILE = 400
 MAX_FUNCTION = 60
 
 PUBLIC = """
-AuthError BadQueryError Change ChangeQuery Check ConfigError Context Dependency DependencyQuery Duration
-ForbiddenError Http HttpReply HttpSettings Incident IncidentQuery MetricQuery NativeQuery NotFoundError PlanError
-ProtocolError RateLimitedError Reply Series SeriesQuery Service ServiceQuery Source SourceError SourceSettings
-SourceTimeoutError TelemetryError Threads UpstreamError Window bounded clean decode_json error_for_status gather
-hookimpl http_for parse_json retry_after
+AuthError BadQueryError Change ChangeQuery Check ConfigError Context Dependency DependencyQuery Duration Entry
+ForbiddenError Http HttpReply HttpSettings Incident IncidentQuery MetricQuery NativeQuery NotFoundError OnCall
+OnCallQuery PlanError ProtocolError Quota RateLimitedError RelatedQuery RemoteSettings Reply Series SeriesQuery
+Service ServiceQuery Slo SloQuery Source SourceError SourceSettings SourceTimeoutError TelemetryError Threads
+TimelineQuery UpstreamError Window bounded clean decode_json error_for_status gather hookimpl http_for now_ms
+parse_json retry_after tls_context
 """
 
 

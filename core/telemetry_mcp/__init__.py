@@ -28,6 +28,7 @@ from telemetry_mcp.http import (
     http_for,
     parse_json,
     retry_after,
+    tls_context,
 )
 from telemetry_mcp.model import (
     Change,
@@ -35,18 +36,26 @@ from telemetry_mcp.model import (
     Check,
     Dependency,
     DependencyQuery,
+    Entry,
     Incident,
     IncidentQuery,
     NativeQuery,
+    OnCall,
+    OnCallQuery,
+    RelatedQuery,
     Reply,
     Series,
     SeriesQuery,
     Service,
     ServiceQuery,
+    Slo,
+    SloQuery,
+    TimelineQuery,
     Window,
 )
-from telemetry_mcp.setting import Duration, HttpSettings, MetricQuery, SourceSettings
-from telemetry_mcp.source import Context, Source
+from telemetry_mcp.quota import Quota
+from telemetry_mcp.setting import Duration, HttpSettings, MetricQuery, RemoteSettings, SourceSettings
+from telemetry_mcp.source import Context, Source, now_ms
 from telemetry_mcp.text import clean
 from telemetry_mcp.thread import Threads
 
@@ -61,6 +70,7 @@ __all__ = [
     "Dependency",
     "DependencyQuery",
     "Duration",
+    "Entry",
     "ForbiddenError",
     "Http",
     "HttpReply",
@@ -70,20 +80,28 @@ __all__ = [
     "MetricQuery",
     "NativeQuery",
     "NotFoundError",
+    "OnCall",
+    "OnCallQuery",
     "PlanError",
     "ProtocolError",
+    "Quota",
     "RateLimitedError",
+    "RelatedQuery",
+    "RemoteSettings",
     "Reply",
     "Series",
     "SeriesQuery",
     "Service",
     "ServiceQuery",
+    "Slo",
+    "SloQuery",
     "Source",
     "SourceError",
     "SourceSettings",
     "SourceTimeoutError",
     "TelemetryError",
     "Threads",
+    "TimelineQuery",
     "UpstreamError",
     "Window",
     "bounded",
@@ -93,6 +111,8 @@ __all__ = [
     "gather",
     "hookimpl",
     "http_for",
+    "now_ms",
     "parse_json",
     "retry_after",
+    "tls_context",
 ]

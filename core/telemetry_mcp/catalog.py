@@ -62,6 +62,11 @@ BUILT_IN: Mapping[str, Metric] = {
     "availability": Metric(
         key="availability_percent", unit="percent", warning=99.9, critical=99, bad="below", aliases=("uptime",)
     ),
+    "apdex": Metric(unit="ratio", warning=0.85, critical=0.7, bad="below"),
+    "disk": Metric(key="disk_percent", unit="percent", warning=80, critical=90, aggregate="max"),
+    "network_receive": Metric(unit="bytes_per_s"),
+    "network_transmit": Metric(unit="bytes_per_s"),
+    "restarts": Metric(unit="count", aliases=("restart_count",)),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -13,12 +13,15 @@ from telemetry_mcp.model import (
     Change,
     Check,
     Dependency,
+    Entry,
     Incident,
+    OnCall,
     Question,
     Reply,
     Series,
     SeriesQuery,
     Service,
+    Slo,
 )
 from telemetry_mcp.registry import Instance
 from telemetry_mcp.text import clean, plain
@@ -31,6 +34,10 @@ ITEMS: Mapping[str, type] = {
     "list_incidents": Incident,
     "list_changes": Change,
     "list_dependencies": Dependency,
+    "list_timeline": Entry,
+    "list_related": Incident,
+    "list_on_call": OnCall,
+    "list_slos": Slo,
     "run_native": Series,
     "check": Check,
 }
@@ -41,14 +48,17 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
     "int": (Integral,),
     "int | None": (Integral, type(None)),
+    "float": (Real,),
+    "float | None": (Real, type(None)),
+    "tuple[str, ...]": (tuple,),
     "bool": (bool,),
     "Mapping[str, str]": (Mapping,),
 }
 """The annotation of an item's field -> what may stand there."""
 
-OWN_WORDS = ("query", "detail", "fix")
+OWN_WORDS = ("query", "detail", "fix", "enables")
 """The fields that a plugin writes itself, and into which a credential could get."""
-PROSE = ("title", *OWN_WORDS)
+PROSE = ("title", "reason", *OWN_WORDS)
 PROSE_LIMIT = 2000
 LAST_MS = 253_402_300_799_000
 """The end of the year 9999: a time beyond it was not in milliseconds."""

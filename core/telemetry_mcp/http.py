@@ -33,7 +33,8 @@ from telemetry_mcp.errors import (
     SourceTimeoutError,
     UpstreamError,
 )
-from telemetry_mcp.setting import HttpSettings
+from telemetry_mcp.quota import EPOCH_S, Quota
+from telemetry_mcp.setting import HttpSettings, RemoteSettings
 from telemetry_mcp.text import clean
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ BY_STATUS: Mapping[int, type[SourceError]] = {
     404: NotFoundError,
     408: SourceTimeoutError,
 }
-EPOCH_S = 1e9
-"""A reset so far away is the time of day at which it resets, not how long to wait."""
 OFF_LOOP_BYTES = 128 * 1024
+LARGE_SHARE = 8
+"""A body beyond this part of the largest allowed is read alone: many at once would fill the memory."""
 
 Explain = Callable[["HttpReply"], str]
 
@@ -114,14 +115,49 @@ async def decode_json(body: bytes) -> Any:
     return await to_thread.run_sync(parse_json, body, abandon_on_cancel=True)
 
 
+class Body:
+    """A body that grows, decompressed on the way. Raises ProtocolError when it cannot be what it says."""
+
+    def __init__(self, most: int, *, zipped: bool) -> None:
+        self.most, self.size = most, 0
+        self.pieces: list[bytes] = []
+        self.inflate = zlib.decompressobj(wbits=31) if zipped else None
+
+    def take(self, raw: bytes) -> None:
+        inflate = self.inflate
+        try:
+            piece = inflate.decompress(raw, self.most + 1 - self.size) if inflate else raw
+        except zlib.error as error:
+            raise ProtocolError(f"the gzip body is corrupt: {error}") from error
+        self.size += len(piece)
+        if self.size > self.most:
+            raise too_large(self.most)
+        self.pieces.append(piece)
+        if inflate and inflate.unused_data:
+            raise ProtocolError("the gzip body goes on after its end")
+
+    def whole(self) -> bytes:
+        if self.inflate and self.pieces and not self.inflate.eof:
+            raise UpstreamError("the body was cut off in the middle")
+        return b"".join(self.pieces)
+
+
 class Http:
     """What a source is handed to speak HTTP. `client` is made on first use; a test hands in its own."""
 
-    def __init__(self, client: Callable[[], httpx.AsyncClient], *, max_body_mb: int = 64) -> None:
+    def __init__(
+        self,
+        client: Callable[[], httpx.AsyncClient],
+        *,
+        max_body_mb: int = 64,
+        quota: Quota | None = None,
+    ) -> None:
         self.make_client = client
         self.client: httpx.AsyncClient | None = None
         self.max_body = max_body_mb * 1024 * 1024
+        self.quota = quota or Quota()
         self.opening = anyio.Lock()
+        self.large = anyio.Lock()
 
     async def request(
         self,
@@ -135,12 +171,13 @@ class Http:
     ) -> HttpReply:
         """Send one request and read its whole answer, whatever the status.
 
-        Raises UpstreamError (refused, reset, truncated), SourceTimeoutError, or ProtocolError (too large, or
-        compressed in a way that was not asked for).
+        Raises UpstreamError (refused, reset, truncated), SourceTimeoutError, ProtocolError (too large, or
+        compressed in a way that was not asked for), or RateLimitedError while the quota is known to be used up.
         """
         import aiohttp
         import httpx
 
+        self.quota.enter(path)
         try:
             client = await self.opened()
             async with client.stream(
@@ -148,6 +185,7 @@ class Http:
             ) as response:
                 body = await self.read(response)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
+                self.quota.note(lowered, path)
                 return HttpReply(response.status_code, lowered, body)
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
             raise transport_error(error) from error
@@ -170,22 +208,15 @@ class Http:
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("gzip", "identity", ""):
             raise ProtocolError(f"the body came with content-encoding {clean(coding)}, which was not asked for")
-        inflate = zlib.decompressobj(wbits=31) if coding == "gzip" else None
-        pieces, size = [], 0
-        async for raw in response.aiter_raw():
-            try:
-                piece = inflate.decompress(raw, self.max_body + 1 - size) if inflate else raw
-            except zlib.error as error:
-                raise ProtocolError(f"the gzip body is corrupt: {error}") from error
-            size += len(piece)
-            if size > self.max_body:
-                raise too_large(self.max_body)
-            pieces.append(piece)
-            if inflate and inflate.unused_data:
-                raise ProtocolError("the gzip body goes on after its end")
-        if inflate and pieces and not inflate.eof:
-            raise UpstreamError("the body was cut off in the middle")
-        return b"".join(pieces)
+        body = Body(self.max_body, zipped=coding == "gzip")
+        chunks = response.aiter_raw()
+        async for raw in chunks:
+            body.take(raw)
+            if body.size > self.max_body // LARGE_SHARE:
+                async with self.large:
+                    async for more in chunks:
+                        body.take(more)
+        return body.whole()
 
     async def opened(self) -> httpx.AsyncClient:
         if self.client is None:
@@ -229,6 +260,8 @@ def transport_error(error: Exception) -> SourceError:
 
     cause = error.__cause__ or error
     words = clean(str(cause)) or type(cause).__name__
+    if (refused := distrusted(error)) is not None:
+        return refused
     if isinstance(error, httpx.ReadTimeout):
         return SourceTimeoutError(f"the backend went silent: {words}")
     if isinstance(error, httpx.ReadError):
@@ -236,18 +269,34 @@ def transport_error(error: Exception) -> SourceError:
     return UpstreamError(f"the backend could not be reached: {words}", hint="is it up, and is its url right?")
 
 
+def distrusted(error: BaseException | None) -> UpstreamError | None:
+    """The error for a certificate that is not trusted, wherever in the chain of causes it is; else None."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            # aiohttp wraps the error in one of its own that is of the same class and lacks its words.
+            told = getattr(error, "certificate_error", error)
+            return UpstreamError(
+                f"the server's certificate is not trusted: {clean(told.verify_message)}",
+                hint="set ca_file to the PEM of the authority that signed it, or correct the host in url",
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
 async def warm() -> None:
     """Import the transport. It costs 0.2 s: not on the event loop, and not before it is needed."""
     await to_thread.run_sync(import_module, "httpx_aiohttp")
 
 
-def http_for(settings: HttpSettings, headers: Mapping[str, str] | None = None) -> Http:
+def http_for(
+    settings: HttpSettings, headers: Mapping[str, str] | None = None, *, quota: Quota | None = None
+) -> Http:
     """The Http of a source with these settings; `headers` are the plugin's own, such as its API key."""
 
     def client() -> httpx.AsyncClient:
         return open_client(settings, headers or {})
 
-    return Http(client, max_body_mb=settings.max_body_mb)
+    return Http(client, max_body_mb=settings.max_body_mb, quota=quota)
 
 
 def open_client(settings: HttpSettings, headers: Mapping[str, str]) -> httpx.AsyncClient:
@@ -288,14 +337,14 @@ def basic_auth(settings: HttpSettings) -> tuple[str, str] | None:
     return settings.username, settings.password.get_secret_value() if settings.password else ""
 
 
-def tls_context(settings: HttpSettings) -> ssl.SSLContext:
+def tls_context(settings: RemoteSettings) -> ssl.SSLContext:
     """The system's certificate authorities and the source's own. ConfigError-worthy files raise OSError."""
-    if settings.url.scheme == "http":
+    if settings.base_url.startswith("http:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
     if settings.ca_file:
         context.load_verify_locations(cafile=settings.ca_file)
-    if settings.cert_file:
+    if isinstance(settings, HttpSettings) and settings.cert_file:
         context.load_cert_chain(settings.cert_file, settings.key_file)
     if not settings.verify_tls:
         context.check_hostname = False

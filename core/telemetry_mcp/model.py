@@ -102,6 +102,44 @@ class DependencyQuery(Question["Dependency"]):
 
 
 @dataclass(frozen=True, slots=True)
+class TimelineQuery(Question["Entry"]):
+    """What happened to one incident: its alerts, log entries, notes and the changes related to it."""
+
+    incident_id: str
+    limit: int = 100
+    method = "list_timeline"
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedQuery(Question["Incident"]):
+    """Other incidents that the source relates to this one; `relation` of each says how."""
+
+    incident_id: str
+    limit: int = 20
+    method = "list_related"
+
+
+@dataclass(frozen=True, slots=True)
+class OnCallQuery(Question["OnCall"]):
+    """Who is on call at some time inside `window`; `services` empty means for all."""
+
+    window: Window
+    services: tuple[str, ...] = ()
+    limit: int = 100
+    method = "list_on_call"
+
+
+@dataclass(frozen=True, slots=True)
+class SloQuery(Question["Slo"]):
+    """The service level objectives that the vendor keeps, with how they stand over `window`."""
+
+    window: Window
+    services: tuple[str, ...] = ()
+    limit: int = 50
+    method = "list_slos"
+
+
+@dataclass(frozen=True, slots=True)
 class NativeQuery(Question["Series"]):
     """A query in the source's own language; only asked where the settings say `allow_native = true`."""
 
@@ -146,17 +184,24 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Service:
+    """A service. `listed_by` names the vendor's own lists that it came from, where there are several."""
+
     name: str
     team: str | None = None
     environment: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     status: str | None = None
     url: str | None = None
+    listed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """An incident or alert. `status` is triggered, acknowledged or resolved; `urgency` high or low."""
+    """An incident, or with `kind` "alert" a firing alert: something that a person may be paged for.
+
+    `status` is triggered, acknowledged or resolved; `urgency` high or low. `relation` and `score` are set where
+    it stands in relation to another one: "past" (an earlier one like it) or "related" (of the same time).
+    """
 
     id: str
     title: str
@@ -168,16 +213,70 @@ class Incident:
     acknowledged_ms: int | None = None
     resolved_ms: int | None = None
     url: str | None = None
+    kind: str = "incident"
+    relation: str | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
+    """A change. `kind` is "deployment", "change", "flag", ...; `version` what was deployed."""
+
     id: str
     title: str
     at_ms: int
     kind: str = "change"
     service: str | None = None
     author: str | None = None
+    url: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of an incident's timeline. `kind` is alert, log_entry, note or change."""
+
+    id: str
+    at_ms: int
+    kind: str
+    title: str
+    service: str | None = None
+    author: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnCall:
+    """A person who is on call. `level` 1 is paged first; a `start_ms` or `end_ms` of None: permanently."""
+
+    person: str
+    level: int
+    service: str | None = None
+    policy: str | None = None
+    schedule: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """A service level objective that a vendor keeps. `objective` and `sli` are percent.
+
+    `sli` is None, and `state` "unknown", where nobody can know it: without data or traffic it is neither 0 nor
+    100 %. `state` is ok, warning, breached or unknown. `budget_left` is the share of the error budget that is
+    left in percent (negative: overspent). `reason` says why something is unknown.
+    """
+
+    id: str
+    title: str
+    objective: float
+    window_ms: int
+    service: str | None = None
+    sli: float | None = None
+    state: str = "unknown"
+    budget_left: float | None = None
+    reason: str | None = None
     url: str | None = None
 
 
@@ -189,12 +288,17 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing `doctor` looked at. `fix` says what to do when it is not ok."""
+    """One thing that `doctor` looked at. `fix` says what to do when it is not ok.
+
+    `enables` says what a permission is good for. What is `optional` and not there costs only that: no fault.
+    """
 
     name: str
     ok: bool
     detail: str = ""
     fix: str = ""
+    enables: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import entry_points
@@ -23,6 +23,7 @@ from telemetry_mcp.errors import ConfigError, Problem
 from telemetry_mcp.guard import Guard
 from telemetry_mcp.http import http_for
 from telemetry_mcp.problem import problems_of
+from telemetry_mcp.quota import Quota
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import HttpSettings, SourceSettings
 from telemetry_mcp.source import Context, Source
@@ -187,7 +188,7 @@ class Loader:
     def settings(self, table: SourceTable, source: type[Source]) -> SourceSettings | None:
         file, name = str(self.config.path), f"sources.{table.name}"
         try:
-            settings = source.Settings.model_validate(table.values)
+            settings = source.Settings.model_validate(self.with_presets(table, source))
         except ValidationError as error:
             problems = problems_of(error, file, name, source.Settings, table.raw)
             self.config.problems += [problem for problem in problems if not unset(problem, table)]
@@ -198,9 +199,25 @@ class Loader:
                 self.report(table, f"metrics.{metric}", "is not in the catalog", valid)
         return None if table.missing else settings
 
+    def with_presets(self, table: SourceTable, source: type[Source]) -> Mapping[str, Any]:
+        """The table with the metrics of its presets under its own; of two presets, the first named counts."""
+        chosen, own = table.values.get("preset", ()), table.values.get("metrics", {})
+        if not isinstance(chosen, list) or not isinstance(own, dict):
+            return table.values
+        metrics: dict[str, Any] = {}
+        for preset in reversed(chosen):
+            if preset in source.presets:
+                metrics.update(source.presets[preset])
+            else:
+                valid = f"no such preset{suggest(str(preset), source.presets)}"
+                self.report(table, "preset", f"found {preset!r}", valid)
+        return {**table.values, "metrics": {**metrics, **own}}
+
     def instance(self, table: SourceTable, cls: type[Source], settings: SourceSettings) -> Instance:
-        http = http_for(settings, cls.headers(settings)) if isinstance(settings, HttpSettings) else None
-        source = cls(settings, Context(table.name, http=http))
+        quota, http = Quota(), None
+        if isinstance(settings, HttpSettings):
+            http = http_for(settings, cls.headers(settings), quota=quota)
+        source = cls(settings, Context(table.name, http=http, quota=quota))
         guard = Guard(
             timeout_s=settings.timeout or self.config.defaults.timeout,
             max_concurrency=settings.max_concurrency,

@@ -81,10 +81,25 @@ class SourceSettings(Strict):
     timeout: Duration | None = Field(None, description="longest wait for one answer (default: [defaults])")
     max_concurrency: int = Field(16, ge=1, le=256, description="calls of this source under way at once")
     allow_native: bool = Field(False, description="let query_source pass native queries through")
+    preset: tuple[str, ...] = Field((), description="sets of queries for common metrics, by name")
     metrics: dict[str, MetricQuery] = Field(default_factory=dict, description="normalized name -> query")
 
 
-class HttpSettings(SourceSettings):
+class RemoteSettings(SourceSettings):
+    """For a source somewhere on the network, over whatever client: how it is reached safely."""
+
+    ca_file: FilePath | None = Field(None, description="PEM of a private certificate authority")
+    verify_tls: bool = Field(True, description="check the server's certificate")
+    proxy: HttpUrl | None = Field(None, description="HTTP proxy; the environment's proxies are not used")
+    max_body_mb: int = Field(64, ge=1, le=1024, description="most that is read at once, after decompression")
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without a trailing slash, ready for a path to follow."""
+        raise NotImplementedError
+
+
+class HttpSettings(RemoteSettings):
     """For a source behind HTTP: where it is, and how to be let in."""
 
     url: HttpUrl = Field(description="base URL of the API")
@@ -92,12 +107,8 @@ class HttpSettings(SourceSettings):
     password: SecretStr | None = Field(None, description="basic authentication")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="more headers for every request")
-    ca_file: FilePath | None = Field(None, description="PEM of a private certificate authority")
     cert_file: FilePath | None = Field(None, description="PEM of a client certificate")
     key_file: FilePath | None = Field(None, description="PEM of the client certificate's key")
-    verify_tls: bool = Field(True, description="check the server's certificate")
-    proxy: HttpUrl | None = Field(None, description="HTTP proxy; the environment's proxies are not used")
-    max_body_mb: int = Field(64, ge=1, le=1024, description="largest answer taken, after decompression")
 
     @field_validator("url")
     @classmethod
@@ -116,5 +127,4 @@ class HttpSettings(SourceSettings):
 
     @property
     def base_url(self) -> str:
-        """The url without a trailing slash, ready for a path to follow."""
         return str(self.url).rstrip("/")

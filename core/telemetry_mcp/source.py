@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from telemetry_mcp.model import (
     Change,
@@ -28,15 +28,23 @@ from telemetry_mcp.model import (
     Check,
     Dependency,
     DependencyQuery,
+    Entry,
     Incident,
     IncidentQuery,
     NativeQuery,
+    OnCall,
+    OnCallQuery,
+    RelatedQuery,
     Reply,
     Series,
     SeriesQuery,
     Service,
     ServiceQuery,
+    Slo,
+    SloQuery,
+    TimelineQuery,
 )
+from telemetry_mcp.quota import Quota
 from telemetry_mcp.setting import SourceSettings
 from telemetry_mcp.thread import Threads
 
@@ -49,6 +57,10 @@ METHODS: Mapping[str, str] = {
     "incidents": "list_incidents",
     "changes": "list_changes",
     "dependencies": "list_dependencies",
+    "timeline": "list_timeline",
+    "related": "list_related",
+    "on_call": "list_on_call",
+    "slos": "list_slos",
     "native": "run_native",
     "check": "check",
 }
@@ -64,12 +76,14 @@ class Context:
     """What a source is handed besides its settings.
 
     `name` is the user's name for this instance. `http` is there when the settings are HttpSettings: a test
-    hands in one over a mock transport.
+    hands in one over a mock transport. `quota` is what the backend's rate headers say: `http` feeds it by
+    itself, a source over a vendor's SDK does so with `note` and `enter`.
     """
 
     name: str
     http: Http | None = None
     threads: Threads = field(default_factory=Threads)
+    quota: Quota = field(default_factory=Quota)
 
 
 class Source:
@@ -80,6 +94,9 @@ class Source:
     """What run_native takes, for the reader: `PromQL`, `NRQL`, ..."""
     capabilities: ClassVar[tuple[str, ...]] = ()
     """What it can do: filled in from the methods that it overrides."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Name of a preset -> its metrics, each as it would stand in plugins.toml. What the user chooses by
+    `preset = [...]` is in `settings.metrics` already, under the user's own queries."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -121,6 +138,18 @@ class Source:
         raise NotImplementedError
 
     async def list_dependencies(self, query: DependencyQuery) -> Reply[Dependency]:
+        raise NotImplementedError
+
+    async def list_timeline(self, query: TimelineQuery) -> Reply[Entry]:
+        raise NotImplementedError
+
+    async def list_related(self, query: RelatedQuery) -> Reply[Incident]:
+        raise NotImplementedError
+
+    async def list_on_call(self, query: OnCallQuery) -> Reply[OnCall]:
+        raise NotImplementedError
+
+    async def list_slos(self, query: SloQuery) -> Reply[Slo]:
         raise NotImplementedError
 
     async def run_native(self, query: NativeQuery) -> Reply[Series]:

@@ -25,6 +25,8 @@ UNITS: Mapping[str, tuple[str, Fraction]] = {
     "MiB": ("size", Fraction(2**20)),
     "GiB": ("size", Fraction(2**30)),
     "bits": ("size", Fraction(1, 8)),
+    "bytes_per_s": ("bandwidth", Fraction(1)),
+    "bits_per_s": ("bandwidth", Fraction(1, 8)),
     "cores": ("cpu", Fraction(1)),
     "millicores": ("cpu", Fraction(1, 10**3)),
     "count": ("count", Fraction(1)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -18,6 +17,7 @@ from telemetry_mcp import (
     ForbiddenError,
     HttpReply,
     NativeQuery,
+    RemoteSettings,
     Reply,
     Series,
     SeriesQuery,
@@ -59,17 +59,13 @@ MAX_PAGES = 50
 
 
 class Datadog(Source):
-    class Settings(SourceSettings):
+    class Settings(RemoteSettings):
         site: Site = Field("datadoghq.com", description="which Datadog: the host behind app. in your browser")
         url: HttpUrl | None = Field(None, description="base URL instead of https://api.<site>, for a proxy")
         api_key: SecretStr = Field(min_length=1, description="API key")
         app_key: SecretStr = Field(min_length=1, description="application key; needs timeseries_query at least")
         env: str | None = Field(None, description="environment whose APM services are listed; * for all")
         service_tag: str = Field("service", description="tag that names the service")
-        ca_file: Path | None = Field(None, description="PEM of a private certificate authority")
-        verify_tls: bool = Field(True, description="check the server's certificate")
-        proxy: HttpUrl | None = Field(None, description="HTTP proxy; the environment's proxies are not used")
-        max_body_mb: int = Field(64, ge=1, le=1024, description="largest answer taken, after decompression")
 
         @property
         def base_url(self) -> str:

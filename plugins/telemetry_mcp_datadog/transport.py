@@ -7,7 +7,6 @@ cost) is done here instead, by a `Transport` put in the place of its own.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,16 @@ from datadog_api_client.v2.api.software_catalog_api import SoftwareCatalogApi
 from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError, SSLError
 from urllib3.exceptions import ProtocolError as CutOffError
 
-from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, bounded, clean
+from telemetry_mcp import (
+    HttpReply,
+    ProtocolError,
+    SourceError,
+    SourceTimeoutError,
+    UpstreamError,
+    bounded,
+    clean,
+    tls_context,
+)
 
 if TYPE_CHECKING:
     from telemetry_mcp_datadog import Datadog
@@ -137,12 +145,7 @@ def transport_error(error: Exception) -> SourceError:
 
 
 def open_pool(settings: Datadog.Settings) -> urllib3.PoolManager:
-    context = ssl.create_default_context()
-    if settings.ca_file:
-        context.load_verify_locations(cafile=settings.ca_file)
-    if not settings.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = tls_context(settings)
     if settings.proxy:
         return urllib3.ProxyManager(str(settings.proxy), ssl_context=context, maxsize=settings.max_concurrency)
     return urllib3.PoolManager(ssl_context=context, maxsize=settings.max_concurrency)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -18,6 +17,7 @@ from telemetry_mcp import (
     Duration,
     Incident,
     IncidentQuery,
+    RemoteSettings,
     Reply,
     Service,
     ServiceQuery,
@@ -44,7 +44,7 @@ LONGEST_MS = 180 * 86_400_000
 
 
 class PagerDuty(Source):
-    class Settings(SourceSettings):
+    class Settings(RemoteSettings):
         region: Literal["US", "EU"] = Field("US", description="where the account lives")
         url: HttpUrl | None = Field(None, description="base URL instead of the region's")
         api_key: SecretStr = Field(min_length=1, description="REST API key; read-only is enough")
@@ -53,9 +53,6 @@ class PagerDuty(Source):
             validate_default=True,
             description="how long before a window an incident resolved in it may begin",
         )
-        ca_file: Path | None = Field(None, description="PEM of a private certificate authority")
-        verify_tls: bool = Field(True, description="check the server's certificate")
-        proxy: HttpUrl | None = Field(None, description="HTTP proxy; the environment's proxies are not used")
         max_body_mb: int = Field(16, ge=1, le=1024, description="largest answer taken, after decompression")
 
         @property

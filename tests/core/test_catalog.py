@@ -32,7 +32,7 @@ def test_a_name_stands_before_another_metrics_alias() -> None:
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest_and_the_valid_names() -> None:
-    with pytest.raises(QuestionError, match=r"'memry'; did you mean 'memory'\? Valid: availability, cpu"):
+    with pytest.raises(QuestionError, match=r"'memry'; did you mean 'memory'\? Valid: apdex, availability, cpu"):
         CATALOG.resolve("memry")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -17,6 +19,76 @@ from telemetry_mcp import Context, Http, Source, SourceError
 from telemetry_mcp_datadog import Datadog
 from telemetry_mcp_newrelic import NewRelic
 from telemetry_mcp_pagerduty import PagerDuty
+
+WIRE = Path(__file__).parents[3] / "shared" / "wire"
+Verdict = Literal["items", "error", "not for us"]
+REPLAYS = pytest.StashKey[list[tuple[str, str, str, str]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REPLAYS] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--replay-table"):
+        return
+    kept = config.stash[REPLAYS]
+    rows = sorted(kept)
+    terminalreporter.section("recorded payloads, replayed")
+    for vendor, case, verdict, detail in rows:
+        terminalreporter.write_line(f"{vendor:<11} {case:<58} {verdict:<11} {detail}")
+    counts = Counter(verdict for _, _, verdict, _ in rows)
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    terminalreporter.write_line(f"{len(rows)} payloads: {summary}")
+
+
+@dataclass(frozen=True)
+class WireCase:
+    """One recorded payload: `document` as its file has it, `text` that of the file beside it."""
+
+    vendor: str
+    name: str
+    document: dict[str, Any]
+    text: str = ""
+
+    @property
+    def interactions(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.document.get("interactions", [])
+        return found
+
+
+def wire_cases(vendor: str) -> Iterator[WireCase]:
+    """Every case of a vendor's folder, also those that are added to it later."""
+    for path in sorted((WIRE / vendor).glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(document, dict) and "case" in document:
+            beside = path.parent / str(document.get("file"))
+            text = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
+            yield WireCase(vendor, str(document["case"]), document, text)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `wire("vendor")` that takes `wire_case` runs once for every recorded payload."""
+    marker = metafunc.definition.get_closest_marker("wire")
+    if marker is None or "wire_case" not in metafunc.fixturenames:
+        return
+    cases = [pytest.param(case, id=f"{case.vendor}-{case.name}") for case in wire_cases(marker.args[0])]
+    absent = pytest.mark.skip(reason="the recorded payloads are not beside the repository")
+    metafunc.parametrize("wire_case", cases or [pytest.param(None, id="absent", marks=absent)])
+
+
+Replayed = Callable[[WireCase, Verdict, str], None]
+
+
+@pytest.fixture
+def replayed(pytestconfig: pytest.Config) -> Replayed:
+    """Keep how a payload ended, for the table that `--replay-table` prints."""
+
+    def keep(case: WireCase, verdict: Verdict, detail: str) -> None:
+        assert detail
+        pytestconfig.stash[REPLAYS].append((case.vendor, case.name, verdict, detail))
+
+    return keep
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from telemetry_mcp.catalog import BUILT_IN
 from telemetry_mcp.config import Objective
 from telemetry_mcp.demo.fault import Fault
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 PAYMENT = "payment-processor"
 HISTORY: dict[str, Any] = {"service": PAYMENT, "metric_type": "cpu"}
 SLI: dict[str, Any] = {"service": PAYMENT, "metric": "cpu"}
-METRICS = "availability, cpu, error_rate, latency_p50, latency_p95, latency_p99, memory, request_rate"
+METRICS = ", ".join(sorted(BUILT_IN))
 SERVICES = (
     "api-gateway, auth-service, cache-redis, database-primary, database-replica, notification-service, "
     "payment-processor, user-service"

@@ -45,7 +45,7 @@ async def test_a_metric_of_a_service_reads_like_its_history(desk: Desk) -> None:
     ("uri", "says"),
     [
         ("services/payment-procesor/metrics/cpu", "did you mean 'payment-processor'? Valid: api-gateway"),
-        ("services/payment-processor/metrics/cpuu", "did you mean 'cpu'? Valid: availability"),
+        ("services/payment-processor/metrics/cpuu", "did you mean 'cpu'? Valid: apdex, availability"),
         ("services/payment-processor/metrics/cpu?hours=many", "hours='many' is not a number"),
         ("services/payment-processor/metrics/cpu?hours=0", "hours=0 must be a number greater than 0"),
         ("services/payment-processor/metrics/cpu?hours=nan", "hours=nan must be"),
