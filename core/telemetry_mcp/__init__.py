@@ -3,6 +3,8 @@
 These names are all that a plugin author needs; everything else is the engine's own and may change.
 """
 
+from telemetry_mcp.audit import AuditRecord, AuditSink
+from telemetry_mcp.detector import Detector
 from telemetry_mcp.errors import (
     AuthError,
     BadQueryError,
@@ -54,12 +56,21 @@ from telemetry_mcp.model import (
     Window,
 )
 from telemetry_mcp.quota import Quota
-from telemetry_mcp.setting import Duration, HttpSettings, MetricQuery, RemoteSettings, SourceSettings
+from telemetry_mcp.setting import (
+    Duration,
+    HttpSettings,
+    MetricQuery,
+    PluginSettings,
+    RemoteSettings,
+    SourceSettings,
+)
 from telemetry_mcp.source import Context, Source, now_ms
 from telemetry_mcp.text import clean
 from telemetry_mcp.thread import Threads
 
 __all__ = [
+    "AuditRecord",
+    "AuditSink",
     "AuthError",
     "BadQueryError",
     "Change",
@@ -69,6 +80,7 @@ __all__ = [
     "Context",
     "Dependency",
     "DependencyQuery",
+    "Detector",
     "Duration",
     "Entry",
     "ForbiddenError",
@@ -83,6 +95,7 @@ __all__ = [
     "OnCall",
     "OnCallQuery",
     "PlanError",
+    "PluginSettings",
     "ProtocolError",
     "Quota",
     "RateLimitedError",

@@ -68,13 +68,20 @@ class Objective(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceTable:
-    """One `[sources.<name>]` with its placeholders filled in; `missing` names variables that are not set."""
+class PluginTable:
+    """One `[sources.<name>]`, `[detectors.<name>]` or `[audit.<name>]` with its placeholders filled in; `missing`
+    names variables that are not set."""
 
+    kind: str
     name: str
     values: Mapping[str, Any]
     raw: Mapping[str, Any]
     missing: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it stands in plugins.toml."""
+        return f"{self.kind}.{self.name}"
 
     @property
     def optional(self) -> bool:
@@ -91,11 +98,13 @@ class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
     catalog: Catalog = field(default_factory=lambda: Catalog(BUILT_IN))
     objectives: dict[str, Objective] = field(default_factory=dict)
-    sources: list[SourceTable] = field(default_factory=list)
+    sources: list[PluginTable] = field(default_factory=list)
+    detectors: list[PluginTable] = field(default_factory=list)
+    audit: list[PluginTable] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
-TABLES = ("defaults", "metrics", "sources", "slos", "cache", "server")
+TABLES = ("defaults", "metrics", "sources", "detectors", "audit", "slos", "cache", "server")
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
@@ -144,7 +153,9 @@ class Reader:
             server=self.table(ServerSettings, "server"),
             catalog=catalog,
             objectives=dict(self.objectives(catalog, defaults)),
-            sources=list(self.sources()),
+            sources=list(self.plugins("sources")),
+            detectors=list(self.plugins("detectors")),
+            audit=list(self.plugins("audit")),
             problems=self.problems,
         )
 
@@ -199,15 +210,15 @@ class Reader:
                     what = f"{name!r} is a name, key or alias of {other} already"
                     self.report(f"metrics.{metric}", key, what, f"Change it here or in [metrics.{other}]")
 
-    def sources(self) -> Iterator[SourceTable]:
-        for name, raw in self.tables("sources"):
+    def plugins(self, kind: str) -> Iterator[PluginTable]:
+        for name, raw in self.tables(kind):
             missing: list[str] = []
             values = self.filled(raw, missing)
-            source = SourceTable(name, values, raw, tuple(missing))
-            if missing and not source.optional:
-                fix = "Set it, or write optional = true to leave this source off meanwhile"
-                self.report_missing(f"sources.{name}", raw, missing, fix)
-            yield source
+            table = PluginTable(kind, name, values, raw, tuple(missing))
+            if missing and not table.optional:
+                fix = "Set it, or write optional = true to leave it off meanwhile"
+                self.report_missing(table.path, raw, missing, fix)
+            yield table
 
     def tables(self, table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         tables = self.document.get(table, {})

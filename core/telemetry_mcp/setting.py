@@ -73,11 +73,16 @@ class MetricQuery(Strict):
         return re.sub(r"\$(?:\{(\w+)\}|(\w+))", put, self.query)
 
 
-class SourceSettings(Strict):
-    """The keys that every source has. A plugin adds its own by subclassing; secrets are `SecretStr`."""
+class PluginSettings(Strict):
+    """The keys of every table that a plugin serves. A plugin adds its own by subclassing; secrets: `SecretStr`."""
 
     plugin: str = Field(description="entry point of an installed plugin, or a path such as ./acme.py")
     optional: bool = Field(False, description="off, not wrong, while its variables are not set")
+
+
+class SourceSettings(PluginSettings):
+    """The keys that every source has."""
+
     timeout: Duration | None = Field(None, description="longest wait for one answer (default: [defaults])")
     max_concurrency: int = Field(16, ge=1, le=256, description="calls of this source under way at once")
     allow_native: bool = Field(False, description="let query_source pass native queries through")

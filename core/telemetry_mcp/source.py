@@ -97,6 +97,8 @@ class Source:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Name of a preset -> its metrics, each as it would stand in plugins.toml. What the user chooses by
     `preset = [...]` is in `settings.metrics` already, under the user's own queries."""
+    default_presets: ClassVar[tuple[str, ...]] = ()
+    """The presets of a table that names neither a preset nor a metric."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

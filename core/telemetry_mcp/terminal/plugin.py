@@ -10,7 +10,8 @@ from typing import Any, Literal
 import anyio
 
 from telemetry_mcp.config import Config
-from telemetry_mcp.registry import GROUP, load
+from telemetry_mcp.plugin import GROUP
+from telemetry_mcp.registry import load
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,132 @@
+"""Finds plugins by their entry points or files, imports them one at a time, and takes the classes that their hooks
+hand over. pluggy registers; nothing is asked here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import pluggy
+
+from telemetry_mcp import hookspecs
+from telemetry_mcp.audit import AuditSink
+from telemetry_mcp.detector import Detector
+from telemetry_mcp.source import Source
+
+GROUP = "telemetry_mcp"
+
+TRACE = logging.getLogger("telemetry_mcp.trace")
+"""At DEBUG it says every hook call and what came of it: `telemetry-mcp --trace ...`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One way for a plugin to take part: `hook` hands over classes of `kind`, the tables `table` use them."""
+
+    table: str
+    hook: str
+    kind: type[Source] | type[Detector] | type[AuditSink]
+
+
+SOURCES = Door("sources", "telemetry_sources", Source)
+DETECTORS = Door("detectors", "telemetry_detectors", Detector)
+AUDIT = Door("audit", "telemetry_audit_sinks", AuditSink)
+DOORS = (SOURCES, DETECTORS, AUDIT)
+
+
+class PluginError(Exception):
+    """A plugin is there but cannot be used: its text says why."""
+
+
+class Plugins:
+    """The plugins that were asked for so far. `folder` is where paths to plugin files start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pluggy = pluggy.PluginManager(hookspecs.PROJECT)
+        self.pluggy.add_hookspecs(hookspecs)
+        if TRACE.isEnabledFor(logging.DEBUG):
+            self.pluggy.trace.root.setwriter(lambda text: TRACE.debug(text.rstrip()))
+            self.pluggy.enable_tracing()
+
+    def chosen(self, plugin: str, door: Door) -> type[Any]:
+        """The class that `plugin` ("acme", "./acme.py", "./acme.py:Zabbix") means at this door.
+
+        Raises PluginError, and whatever the plugin's own code raises while it is imported.
+        """
+        name, _, wanted = plugin.partition(":")
+        classes = self.classes(name, door)
+        chosen = [cls for cls in classes if cls.__name__.lower() == wanted.lower()] if wanted else classes
+        if len(chosen) != 1:
+            names = ", ".join(cls.__name__ for cls in classes) or "none"
+            raise PluginError(f"it hands over these {door.table}: {names}; name one, as {name}:NAME")
+        return chosen[0]
+
+    def classes(self, name: str, door: Door) -> list[type[Any]]:
+        """What the plugin hands over at this door. PluginError when it does not have it."""
+        module = self.module(name)
+        hooks = [impl for impl in getattr(self.pluggy.hook, door.hook).get_hookimpls() if impl.plugin is module]
+        if not hooks:
+            raise PluginError(f"it has no {door.hook} hook (is @hookimpl above it?)")
+        others = [plugin for plugin in self.pluggy.get_plugins() if plugin is not module]
+        # Only this one is called: pluggy would end the call for all with the first that raises.
+        (handed,) = self.pluggy.subset_hook_caller(door.hook, others)() or [None]
+        for cls in cast("Sequence[Any]", handed):
+            if not (isinstance(cls, type) and issubclass(cls, door.kind)):
+                raise PluginError(f"{door.hook} must hand over {door.kind.__name__} classes, not {cls!r}")
+        return list(cast("Sequence[type[Any]]", handed))
+
+    def doors(self, name: str) -> list[Door]:
+        """The doors that the plugin has a hook for."""
+        module = self.module(name)
+        callers = {caller.name for caller in self.pluggy.get_hookcallers(module) or ()}
+        return [door for door in DOORS if door.hook in callers]
+
+    def module(self, name: str) -> ModuleType:
+        registered = self.pluggy.get_plugin(name)
+        if registered is not None:
+            return cast("ModuleType", registered)
+        module = module_of(self.folder / name) if is_file(name) else entry(name)
+        self.pluggy.register(module, name=name)
+        try:
+            self.pluggy.check_pending()
+        except pluggy.PluginValidationError:
+            self.pluggy.unregister(name=name)  # its unknown hook would be found again with every other plugin
+            raise
+        return module
+
+
+def is_file(plugin: str) -> bool:
+    """Whether `plugin` is a path to a file and not the name of an entry point."""
+    return plugin.partition(":")[0].endswith(".py")
+
+
+def installed() -> list[str]:
+    """The names of the plugins that are installed, without importing any."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def entry(name: str) -> ModuleType:
+    (point, *_) = entry_points(group=GROUP, name=name)
+    module: ModuleType = point.load()
+    return module
+
+
+def module_of(path: Path) -> ModuleType:
+    """The plugin in a single file. Its module name holds the path's hash: two files may be called alike."""
+    name = f"telemetry_mcp_file_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file")
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
