@@ -25,7 +25,7 @@ LAYERS = (
     {"plugin"},
     {"__init__", "registry"},
     {"contract", "outcome"},
-    {"fanout", "merge"},
+    {"fanout", "judge", "merge"},
     {"reading"},
     {"access", "engine", "stream", "testing"},
     {"server"},

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from telemetry_mcp.analysis.anomaly import Detection, Episode, detect
+from telemetry_mcp.analysis.anomaly import Detection, Episode
+from telemetry_mcp.judge import Judge, judge
 from telemetry_mcp.merge import Merged, Part, merge
 from telemetry_mcp.model import SeriesQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, period, positive, step_of
@@ -60,8 +61,11 @@ class Finding:
     detection: Detection
 
 
-async def answer(call: Call, service: str, metric: str, sensitivity: float, hours: float) -> Anomalies:
+async def answer(
+    call: Call, service: str, metric: str, sensitivity: float, hours: float, detector: str | None
+) -> Anomalies:
     positive(sensitivity, "sensitivity")
+    by = judge(call.engine.registry, detector, sensitivity)
     metrics = call.engine.metrics if metric == ALL else (call.metric(metric),)
     lookback = call.engine.config.defaults.lookback
     asked = period(call.now_ms, lookback, hours=hours)
@@ -73,7 +77,8 @@ async def answer(call: Call, service: str, metric: str, sensitivity: float, hour
     question = SeriesQuery(() if service == ALL else (service,), metrics, window, step_ms)
     outcomes = await call.ask(question)
     merged = merge(outcomes, call.engine.config.catalog, window, step_ms)
-    findings = [Finding(m, detect(m.timestamps_ms, m.values, sensitivity=sensitivity)) for m in merged]
+    detections = await by.judged([(m.timestamps_ms, m.values) for m in merged])
+    findings = [Finding(m, detection) for m, detection in zip(merged, detections, strict=True)]
     found = sorted(
         (
             (finding, episode)
@@ -86,18 +91,33 @@ async def answer(call: Call, service: str, metric: str, sensitivity: float, hour
     if len(found) > MOST:
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
     said = [warning for m in merged for warning in m.warnings]
+    witnesses = await heard(by, [finding for finding, _ in found[:MOST]])
     return Anomalies(
         anomalies_detected=len(found),
-        anomalies=[anomaly(finding, episode, window, sensitivity) for finding, episode in found[:MOST]],
+        anomalies=[anomaly(finding, episode, witnesses) for finding, episode in found[:MOST]],
         baseline=baseline(findings, window, sensitivity, service, metrics),
         window=span(aligned(asked, step_ms), step_ms),
         **envelope(outcomes, more=(*call.warnings, *said)),
     )
 
 
-def anomaly(finding: Finding, episode: Episode, window: Window, sensitivity: float) -> Anomaly:
+Witnesses = dict[tuple[str, str], list[tuple[Part, Detection]]]
+"""Service and metric -> the other sources that have it, and what is unusual in their own series."""
+
+
+async def heard(by: Judge, findings: Sequence[Finding]) -> Witnesses:
+    merged = {(f.merged.service, f.merged.metric): f.merged for f in findings}
+    parts = [(key, part) for key, m in merged.items() for part in m.parts[1:] if part.factor is not None]
+    detections = await by.judged([(part.timestamps_ms, part.values) for _, part in parts])
+    found: Witnesses = {}
+    for (key, part), detection in zip(parts, detections, strict=True):
+        found.setdefault(key, []).append((part, detection))
+    return found
+
+
+def anomaly(finding: Finding, episode: Episode, witnesses: Witnesses) -> Anomaly:
     merged = finding.merged
-    owner, *others = merged.parts
+    others = witnesses.get((merged.service, merged.metric), [])
     return Anomaly(
         service=merged.service,
         metric=merged.metric,
@@ -110,20 +130,18 @@ def anomaly(finding: Finding, episode: Episode, window: Window, sensitivity: flo
         direction=episode.direction,
         severity=episode.severity,
         ongoing=episode.ongoing,
-        sources=[owner.source, *(part.source for part in others if saw(part, episode, window, sensitivity))],
+        sources=[merged.parts[0].source, *(part.source for part, own in others if saw(part, own, episode))],
     )
 
 
-def saw(part: Part, episode: Episode, window: Window, sensitivity: float) -> bool:
+def saw(part: Part, own: Detection, episode: Episode) -> bool:
     """Whether another source's own series is unusual at the same time, in the same direction."""
-    if part.factor is None or not part.samples:
-        return False
     slack = part.step_ms or 0
     return any(
         other.direction == episode.direction
         and other.start_ms - slack <= episode.end_ms
         and other.end_ms + slack >= episode.start_ms
-        for other in detect(part.timestamps_ms, part.values, sensitivity=sensitivity).episodes
+        for other in own.episodes
     )
 
 

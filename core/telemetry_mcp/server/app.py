@@ -14,6 +14,7 @@ from mcp.types import CallToolResult, TextContent
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.server import resources, tools
 from telemetry_mcp.server.argument import check_arguments
+from telemetry_mcp.server.record import recorded
 
 INSTRUCTIONS = """\
 telemetry-mcp asks every configured source (Prometheus, Datadog, New Relic, PagerDuty, ...) at the same moment
@@ -59,6 +60,7 @@ def build(open_engine: Opened) -> MCPServer[Engine]:
     )
     tools.register(server)
     resources.register(server, lambda: running[0])
+    server.middleware.append(recorded(lambda: running[0]))
     server.middleware.append(argument_check(server))
     return server
 

@@ -179,12 +179,13 @@ async def detect_anomalies(
     metric: Annotated[Text, Field(description='"*" for all')] = "*",
     sensitivity: Annotated[float, Field(description="smaller finds more")] = 3.0,
     hours: float = 24,
+    detector: Annotated[Text | None, Field(description="a configured one")] = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, anomalies.Anomalies]:
     """Unusual stretches, strongest first, and what could not be judged."""
     return await answered(
-        ctx, deadline_s, fresh, lambda call: anomalies.answer(call, service, metric, sensitivity, hours)
+        ctx, deadline_s, fresh, lambda call: anomalies.answer(call, service, metric, sensitivity, hours, detector)
     )
 
 

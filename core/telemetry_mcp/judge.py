@@ -1,0 +1,85 @@
+"""Runs a detector over series: the built-in one, or one that a plugin brought, through the same episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from anyio import to_thread
+from numpy.typing import NDArray
+
+from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, detect, episodes
+from telemetry_mcp.boundary import contain
+from telemetry_mcp.catalog import echo, suggest
+from telemetry_mcp.detector import Detector
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.registry import Registry
+from telemetry_mcp.text import clean
+
+Samples = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Timestamps in epoch ms, sorted, and as many values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What tells the unusual from the ordinary. Without a `detector` it is the built-in one."""
+
+    sensitivity: float
+    name: str = ""
+    detector: Detector | None = None
+
+    async def judged(self, series: Sequence[Samples]) -> list[Detection]:
+        """One Detection a series. A plugin's detector works in a thread; what it raises is the reason why nothing
+        can be said of that series."""
+        if self.detector is None:
+            return [detect(times, values, sensitivity=self.sensitivity) for times, values in series]
+        detector = self.detector
+        return await to_thread.run_sync(
+            lambda: [self.scored(detector, times, values) for times, values in series], abandon_on_cancel=True
+        )
+
+    def scored(self, detector: Detector, times: NDArray[np.int64], values: NDArray[np.float64]) -> Detection:
+        threshold = TAU * self.sensitivity / DEFAULT_SENSITIVITY
+        numbers = values[np.isfinite(values)]
+        expected = np.full(len(values), np.median(numbers) if len(numbers) else np.nan)
+        with contain() as kept:
+            scores = fit(detector.score(times.copy(), values.copy()), len(values))
+            found = episodes(times, values, scores, threshold=threshold, expected=expected)
+            confidence, reason = ("normal", "") if np.isfinite(scores).any() else ("none", "it gave no score")
+        if kept.error is not None:
+            failure = clean(f"{type(kept.error).__name__}: {kept.error}")
+            found, confidence, reason = (), "none", f"the detector {self.name} failed: {failure}"
+        return Detection(
+            episodes=found,
+            expected=expected,
+            lower=np.full(len(values), np.nan),
+            upper=np.full(len(values), np.nan),
+            confidence="normal" if confidence == "normal" else "none",
+            reason=reason,
+            scale=None,
+            method=self.name,
+            threshold=threshold,
+            points=len(numbers),
+            missing=len(values) - len(numbers),
+        )
+
+
+def judge(registry: Registry, name: str | None, sensitivity: float) -> Judge:
+    """The judge that `name` means; QuestionError with the valid names, or with why it cannot be used."""
+    if name is None:
+        return Judge(sensitivity)
+    if name in registry.detectors:
+        return Judge(sensitivity, name, registry.detectors[name])
+    for absent in registry.unusable:
+        if absent.name == name:
+            raise QuestionError(f"the detector {name} cannot be used: {absent.reason}. To mend it: {absent.fix}")
+    raise QuestionError(f"no detector is called {echo(name)}{suggest(name, registry.detectors)}")
+
+
+def fit(scores: object, length: int) -> NDArray[np.float64]:
+    """The scores as the contract has them. Raises TypeError when they are not."""
+    array = np.asarray(scores, dtype=np.float64)
+    if array.shape != (length,):
+        raise TypeError(f"score must return one number a point: {length}, not {array.shape}")
+    return array
