@@ -80,8 +80,13 @@ def version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="and exit")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="say every hook call of a plugin on stderr")] = False,
 ) -> None:
     """One MCP endpoint over all the telemetry a team has."""
+    if trace:
+        from telemetry_mcp import log
+
+        log.trace()
 
 
 @app.command(epilog=CODES)
@@ -184,13 +189,13 @@ def doctor(as_json: AsJson = False, config: ConfigPath = None, demo: Demo = Fals
 
 @plugins.command("list", epilog=CODES)
 def list_plugins(as_json: AsJson = False, config: ConfigPath = None, demo: Demo = False) -> None:
-    """What is installed, and which sources of plugins.toml are on. Connects to nothing."""
+    """Every plugin: what it hands over, whether plugins.toml switches it on, and why not. Connects to nothing."""
     target = target_of(config, demo, None)
     from telemetry_mcp.terminal import plugin
     from telemetry_mcp.terminal.ending import ending
 
-    def report(sources: list[plugin.Configured] | None, out: TextIO) -> int:
-        listed = plugin.document(sources)
+    def report(folder: Path, sources: list[plugin.Configured] | None, out: TextIO) -> int:
+        listed = plugin.document(folder, sources)
         if as_json:
             typer.echo(json.dumps(listed, ensure_ascii=False), file=out)
             return 0
@@ -207,9 +212,10 @@ def list_plugins(as_json: AsJson = False, config: ConfigPath = None, demo: Demo 
 
     with ending() as end, target.configured_if_any() as found:
         if found is None:
-            end.tell(lambda out: report(None, out))
+            end.tell(lambda out: report(Path(), None, out))
         else:
-            plugin.configured(found, lambda sources: end.tell(lambda out: report(sources, out)))
+            folder = found.path.parent
+            plugin.configured(found, lambda sources: end.tell(lambda out: report(folder, sources, out)))
     raise typer.Exit(end.code)
 
 

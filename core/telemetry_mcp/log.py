@@ -10,6 +10,14 @@ import time
 CHATTY = ("httpx", "httpx2", "httpcore", "urllib3", "aiohttp", "uvicorn.access", "mcp", "pdpyras")
 
 
+TRACED = "telemetry_mcp.trace"
+
+
+def trace() -> None:
+    """Let every hook call of a plugin be said, whatever the level of the rest is."""
+    logging.getLogger(TRACED).setLevel(logging.DEBUG)
+
+
 def configure(level: str = "WARNING") -> None:
     """Send every log record of this process to stderr. Called before the MCP SDK sets up its own handler."""
     handler = logging.StreamHandler(sys.stderr)

@@ -19,11 +19,12 @@ import pluggy
 from telemetry_mcp import hookspecs
 from telemetry_mcp.audit import AuditSink
 from telemetry_mcp.detector import Detector
+from telemetry_mcp.log import TRACED
 from telemetry_mcp.source import Source
 
 GROUP = "telemetry_mcp"
 
-TRACE = logging.getLogger("telemetry_mcp.trace")
+TRACE = logging.getLogger(TRACED)
 """At DEBUG it says every hook call and what came of it: `telemetry-mcp --trace ...`."""
 
 
@@ -76,6 +77,7 @@ class Plugins:
         hooks = [impl for impl in getattr(self.pluggy.hook, door.hook).get_hookimpls() if impl.plugin is module]
         if not hooks:
             raise PluginError(f"it has no {door.hook} hook (is @hookimpl above it?)")
+        TRACE.debug("the plugin %s is asked for its %s", name, door.table)
         others = [plugin for plugin in self.pluggy.get_plugins() if plugin is not module]
         # Only this one is called: pluggy would end the call for all with the first that raises.
         (handed,) = self.pluggy.subset_hook_caller(door.hook, others)() or [None]

@@ -235,7 +235,7 @@ class Loader:
         self.absent.append(Absent(table.name, str(table.values.get("plugin")), broken, reason, fix))
 
 
-def said(error: Exception | None, redact: Callable[[str], str] = str) -> str:
+def said(error: BaseException | None, redact: Callable[[str], str] = str) -> str:
     return clean(redact(f"{type(error).__name__}: {error}"))
 
 

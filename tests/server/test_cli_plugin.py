@@ -105,3 +105,42 @@ def test_a_reader_that_is_gone_leaves_no_traceback(tmp_path: Path) -> None:
         assert process.stderr
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_the_list_says_what_each_plugin_hands_over_and_why_it_is_not_on(tmp_path: Path) -> None:
+    detector = "\nfrom telemetry_mcp import Detector\n\nclass Jump(Detector): ...\n"
+    hook = "\n@hookimpl\ndef telemetry_detectors():\n    return [Jump]\n"
+    ended = run(tmp_path, *LIST, top=f"{detector}{hook}")
+    document: dict[str, Any] = json.loads(ended.stdout)
+    plugins = {plugin["name"]: plugin for plugin in document["plugins"]}
+    assert plugins["./strange.py"] == {
+        "name": "./strange.py",
+        "package": None,
+        "version": None,
+        "status": "on",
+        "offers": ["Strange: services, check", "Jump: Detector"],
+        "reason": None,
+    }
+    prometheus = plugins["prometheus"]
+    assert (prometheus["package"], prometheus["status"]) == ("telemetry-mcp", "off")
+    assert prometheus["version"]
+    assert prometheus["reason"] == "no table of plugins.toml names it"
+    assert prometheus["offers"][0].startswith("Prometheus: series, services")
+    (source,) = document["sources"]
+    assert source["capabilities"] == ["services", "check"]
+
+
+def test_a_broken_plugin_is_listed_with_the_reason(tmp_path: Path) -> None:
+    plugins = json.loads(run(tmp_path, *LIST, top="import no_such_module").stdout)["plugins"]
+    (strange,) = [plugin for plugin in plugins if plugin["name"] == "./strange.py"]
+    assert strange["status"] == "broken"
+    assert "No module named 'no_such_module'" in strange["reason"]
+    assert strange["offers"] == []
+
+
+def test_the_trace_says_every_hook_call_on_stderr(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--trace", *CALL)
+    assert json.loads(ended.stdout)["services"]
+    assert "the plugin ./strange.py is asked for its sources" in ended.stderr
+    assert "finish telemetry_sources --> " in ended.stderr
+    assert "finish telemetry_sources" not in run(tmp_path, *CALL).stderr

@@ -1,66 +1,109 @@
-"""`telemetry-mcp plugins list`: what is installed, and which configured sources are on."""
+"""`telemetry-mcp plugins list`: which plugins there are, what each hands over, and what plugins.toml makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 
-from telemetry_mcp.config import Config
-from telemetry_mcp.plugin import GROUP
-from telemetry_mcp.registry import load
+from telemetry_mcp.boundary import contain
+from telemetry_mcp.config import Config, PluginTable
+from telemetry_mcp.plugin import GROUP, Plugins
+from telemetry_mcp.registry import Registry, load, said
+from telemetry_mcp.source import Source
 
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """An installed plugin: `name` is what plugins.toml says, `package` what was installed."""
-
-    name: str
-    package: str | None
-    version: str | None
+Status = Literal["on", "off", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A source of plugins.toml; `reason` and `fix` say why one is not on."""
+    """A table of plugins.toml that a plugin serves; `reason` and `fix` say why one is not on."""
 
     source: str
+    kind: str
     plugin: str
-    status: Literal["on", "off", "broken"]
+    status: Status
+    capabilities: tuple[str, ...] = ()
     reason: str | None = None
     fix: str | None = None
 
 
-def installed() -> list[Plugin]:
-    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
-    return [
-        Plugin(point.name, point.dist.name if point.dist else None, point.dist.version if point.dist else None)
-        for point in points
-    ]
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plugin: `name` is what plugins.toml says, `package` what was installed, None for a file beside it.
+
+    `offers` is what it hands over: "Prometheus: series, services, ...". `reason` says why it is not on.
+    """
+
+    name: str
+    package: str | None
+    version: str | None
+    status: Status
+    offers: tuple[str, ...]
+    reason: str | None = None
 
 
 def configured(config: Config, tell: Callable[[list[Configured]], None]) -> None:
-    """`tell` gets every source in the order of the file, before anything is closed. Nothing is connected to."""
+    """`tell` gets every table in the order of the file, before anything is closed. Nothing is connected to."""
 
     async def look() -> None:
         registry = load(config)
         try:
-            rows = {i.name: Configured(i.name, i.plugin, "on") for i in registry.instances}
-            for a in registry.absent:
-                rows[a.name] = Configured(a.name, a.plugin, "broken" if a.broken else "off", a.reason, a.fix)
-            tell([rows[table.name] for table in config.sources])
+            tables = [*config.sources, *config.detectors, *config.audit]
+            tell([row(table, registry) for table in tables])
         finally:
             await registry.close()
 
     anyio.run(look)
 
 
-def document(sources: list[Configured] | None) -> dict[str, list[dict[str, Any]] | None]:
+def row(table: PluginTable, registry: Registry) -> Configured:
+    plugin = str(table.values.get("plugin"))
+    gone = registry.absent if table.kind == "sources" else registry.unusable
+    for absent in gone:
+        if absent.name == table.name and absent.plugin == plugin:
+            status: Status = "broken" if absent.broken else "off"
+            return Configured(table.name, table.kind, plugin, status, (), absent.reason, absent.fix)
+    capabilities = registry[table.name].capabilities if table.kind == "sources" else ()
+    return Configured(table.name, table.kind, plugin, "on", capabilities)
+
+
+def listed(folder: Path, sources: Sequence[Configured]) -> list[Plugin]:
+    """Every installed plugin, then the files that plugins.toml names. Each is imported, to see what it offers."""
+    plugins = Plugins(folder)
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    used = {source.plugin.partition(":")[0]: source.status for source in reversed(sources)}
+    names = [*sorted(points), *(name for name in used if name not in points)]
+    return [
+        looked_at(plugins, name, points[name].dist if name in points else None, used.get(name)) for name in names
+    ]
+
+
+def looked_at(plugins: Plugins, name: str, package: Distribution | None, used: Status | None) -> Plugin:
+    status: Status = used or "off"
+    reason = None if used else "no table of plugins.toml names it"
+    offers: tuple[str, ...] = ()
+    with contain() as kept:
+        offers = tuple(offered(cls) for door in plugins.doors(name) for cls in plugins.classes(name, door))
+    if kept.error is not None:
+        status, reason = "broken", said(kept.error)
+    return Plugin(
+        name, package.name if package else None, package.version if package else None, status, offers, reason
+    )
+
+
+def offered(cls: type[Any]) -> str:
+    can = ", ".join(cls.capabilities) if issubclass(cls, Source) else cls.__mro__[-2].__name__
+    return f"{cls.__name__}: {can or 'nothing'}"
+
+
+def document(folder: Path, sources: list[Configured] | None) -> dict[str, list[dict[str, Any]] | None]:
     """Both lists as one JSON document; without a configuration `sources` is null."""
     return {
-        "plugins": [asdict(plugin) for plugin in installed()],
+        "plugins": [asdict(plugin) for plugin in listed(folder, sources or ())],
         "sources": None if sources is None else [asdict(source) for source in sources],
     }

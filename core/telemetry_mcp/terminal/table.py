@@ -114,12 +114,12 @@ def table(rows: Sequence[Row], columns: Iterable[str] = ()) -> Table:
 
 
 def filled(value: Any) -> bool:
-    return value is not None and value not in ("", [], {})
+    return value is not None and value not in ("", [], (), {})
 
 
 def cell(value: Any) -> str:
     """A value as text; null, which means that it is not known, is a dash."""
-    if value is None or value in ([], {}):
+    if value is None or value in ([], (), {}):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -129,7 +129,7 @@ def cell(value: Any) -> str:
         return ", ".join(f"{name} {cell(inner)}" for name, inner in value.items())
     if is_rows(value):
         return "; ".join(" ".join(cell(inner) for inner in row.values()) for row in value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(cell(item) for item in value)
     return str(value)
 
