@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
-    from telemetry_mcp.config import Config
+    from telemetry_mcp.terminal.finding import Report
     from telemetry_mcp.terminal.target import CommandError, Target
 
 CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
@@ -166,25 +166,45 @@ def show(fields: dict[str, Any], stream: TextIO) -> None:
 
 
 @app.command(epilog=CODES)
-def doctor(as_json: AsJson = False, config: ConfigPath = None, demo: Demo = False, fault: Faults = None) -> None:
-    """Ask every source at once whether it can be reached, lets us in, and keeps time."""
+def doctor(
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    demo: Demo = False,
+    fault: Faults = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="NAME", help="only this one; may be repeated")
+    ] = None,
+) -> None:
+    """Examine every source: the way to it, its certificate, permissions, clock, metrics; and say what to do."""
     target = target_of(config, demo, fault, "error")
     from telemetry_mcp.terminal import doctor
     from telemetry_mcp.terminal.ending import ending
 
-    def report(found: Config, examined: list[doctor.Examined], out: TextIO) -> int:
-        if as_json:
-            typer.echo(json.dumps(doctor.document(found, examined), ensure_ascii=False), file=out)
-        else:
-            from telemetry_mcp.terminal.table import console
-            from telemetry_mcp.terminal.verdict import report
-
-            console(out).print(report(found, examined))
-        return 1 if any(source.fault for source in examined) else 0
-
+    if as_json:
+        display = doctor.silent
+    else:
+        from telemetry_mcp.terminal.progress import shown as display
     with ending() as end, target.configured() as found:
-        doctor.examine(found, lambda examined: end.tell(lambda out: report(found, examined, out)))
+
+        def tell(report: Report) -> None:
+            end.tell(lambda out: diagnosed(report, out, as_json))
+
+        doctor.examine(found, tell, only=source or (), display=display)
     raise typer.Exit(end.code)
+
+
+def diagnosed(report: Report, out: TextIO, as_json: bool) -> int:
+    """Write what doctor found; returns the exit code."""
+    if as_json:
+        from telemetry_mcp.terminal.doctor import document
+
+        typer.echo(json.dumps(document(report), ensure_ascii=False), file=out)
+    else:
+        from telemetry_mcp.terminal.table import console
+        from telemetry_mcp.terminal.verdict import show
+
+        show(report, console(out))
+    return report.code
 
 
 @plugins.command("list", epilog=CODES)
@@ -217,6 +237,19 @@ def list_plugins(as_json: AsJson = False, config: ConfigPath = None, demo: Demo 
             folder = found.path.parent
             plugin.configured(found, lambda sources: end.tell(lambda out: report(folder, sources, out)))
     raise typer.Exit(end.code)
+
+
+@plugins.command("new", epilog=CODES)
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="of the package and of the plugin, such as acme-zabbix")],
+    into: Annotated[Path, typer.Option("--into", help="the folder that the package's own is made in")] = Path(),
+) -> None:
+    """Write a small working source with its settings, tests on the contract, README and entry point."""
+    from telemetry_mcp.terminal import scaffold
+
+    for path in scaffold.write(name, into):
+        typer.echo(path)
+    typer.echo(f"next: cd {into / name} && pip install --editable . && pytest", err=True)
 
 
 @app.command(epilog=CODES)

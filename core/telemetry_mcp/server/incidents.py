@@ -22,7 +22,10 @@ MOST = 50
 
 
 class IncidentRow(Shape):
+    """`kind` is incident, or alert for what a monitoring system fires by itself."""
+
     id: str
+    kind: str
     title: ExternalText
     service: ExternalText | None
     status: str
@@ -71,6 +74,7 @@ def start_of(since: str) -> str:
 def row(incident: Incident, source: str) -> IncidentRow:
     return IncidentRow(
         id=incident.id,
+        kind=incident.kind,
         title=clean(incident.title),
         service=incident.service,
         status=incident.status,
