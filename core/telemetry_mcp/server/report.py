@@ -10,8 +10,8 @@ from telemetry_mcp.analysis.slo import Verdict
 from telemetry_mcp.config import Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, merge
-from telemetry_mcp.model import Outcome, Series, SeriesQuery, Service, Window
-from telemetry_mcp.server.argument import aligned, period, reaches, step_of
+from telemetry_mcp.model import Outcome, Series, SeriesQuery, Service, Slo, SloQuery, Window
+from telemetry_mcp.server.argument import HOUR_MS, aligned, period, reaches, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.compliance import (
     FINE_POINTS,
@@ -22,10 +22,11 @@ from telemetry_mcp.server.compliance import (
     sentence,
     target_of,
 )
-from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, rounded, span
+from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
 
 DEFAULT_METRICS = ("availability", "error_rate", "latency_p95")
 DEFAULT_WINDOW_S = 720 * 3600.0
+VENDOR_WINDOW_MS = 30 * 24 * HOUR_MS
 VERDICTS: tuple[Verdict, ...] = ("BREACHED", "AT_RISK", "UNKNOWN", "COMPLIANT")
 """The worst first."""
 
@@ -61,8 +62,26 @@ class ReportRow(Shape):
     summary: str
 
 
+class VendorRow(Shape):
+    """An objective that a vendor keeps and judges by itself, as it says so: nothing here is worked out by us.
+    `sli_percentage` null, with the state unknown: nobody can know it, which is neither 0 nor 100."""
+
+    source: str
+    id: str
+    title: ExternalText
+    service: ExternalText | None
+    objective_percentage: Number | None
+    window_hours: Number | None
+    sli_percentage: Number | None
+    budget_left_percentage: Number | None
+    state: str
+    reason: ExternalText | None
+    url: ExternalText | None
+
+
 class SliReport(Answer):
     objectives: list[ReportRow]
+    vendor_objectives: list[VendorRow]
     compliant: int
     at_risk: int
     breached: int
@@ -74,7 +93,8 @@ async def answer(call: Call) -> SliReport:
     asked = [wanted_of(call, name, objective) for name, objective in objectives]
     wanted = [each for each in asked if isinstance(each, Wanted)]
     questions = [question_of(wanted, window) for window in periods(wanted)]
-    answers = await call.ask_all(*questions)
+    kept = SloQuery(Window(call.now_ms - VENDOR_WINDOW_MS, call.now_ms))
+    *answers, vendors = await call.ask_all(*questions, kept)
     found = {
         question.window: merged(call, outcomes, question)
         for question, outcomes in zip(questions, answers, strict=True)
@@ -85,12 +105,13 @@ async def answer(call: Call) -> SliReport:
     widest = max((each.window for each in wanted), key=lambda window: window.duration_ms, default=None)
     return SliReport(
         objectives=rows,
+        vendor_objectives=[vendor_row(outcome.source, slo) for outcome in vendors for slo in outcome.reply.items],
         compliant=counts["COMPLIANT"],
         at_risk=counts["AT_RISK"],
         breached=counts["BREACHED"],
         unknown=counts["UNKNOWN"],
         window=span(widest) if widest else None,
-        **envelope(listed, *answers, more=call.warnings),
+        **envelope(listed, *answers, vendors, more=call.warnings),
     )
 
 
@@ -161,6 +182,22 @@ def row(wanted: Wanted, found: dict[Window, Found]) -> ReportRow:
         data_coverage=rounded(judged.compliance.coverage),
         status=judged.verdict,
         summary=sentence(target, judged),
+    )
+
+
+def vendor_row(source: str, slo: Slo) -> VendorRow:
+    return VendorRow(
+        source=source,
+        id=slo.id,
+        title=slo.title,
+        service=slo.service,
+        objective_percentage=rounded(slo.objective, 6),
+        window_hours=rounded(slo.window_ms / HOUR_MS),
+        sli_percentage=rounded(slo.sli, 6) if slo.sli is not None else None,
+        budget_left_percentage=rounded(slo.budget_left),
+        state=slo.state,
+        reason=slo.reason,
+        url=slo.url,
     )
 
 
