@@ -74,8 +74,8 @@ class PluginTable:
 
     kind: str
     name: str
-    values: Mapping[str, Any]
-    raw: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)  # with secrets filled in
+    raw: Mapping[str, Any] = field(repr=False)
     missing: tuple[str, ...]
 
     @property

@@ -1,4 +1,4 @@
-"""`telemetry-mcp plugins list`: which plugins there are, what each hands over, and what plugins.toml makes of it."""
+"""`telemetry-mcp plugins list`: which plugins there are, what each offers, and what plugins.toml makes of it."""
 
 from __future__ import annotations
 
