@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from telemetry_mcp.quota import Quota
 from telemetry_mcp.registry import Absent, Instance
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import ExternalText, Number, Shape, rounded
+from telemetry_mcp.text import clean
 
 
 class Breaker(Shape):
@@ -25,6 +27,7 @@ class SourceRow(Shape):
     timeout_s: Number | None
     breaker: Breaker | None
     backing_off_s: Number | None
+    quota: ExternalText | None
     abandoned_threads: int
     reason: ExternalText | None
     fix: ExternalText | None
@@ -61,6 +64,7 @@ def present(instance: Instance) -> SourceRow:
             retry_in_s=rounded(guard.breaker.wait_s) if guard.breaker.state != "closed" else None,
         ),
         backing_off_s=rounded(guard.pause.wait_s) if guard.pause.wait_s > 0 else None,
+        quota=scarcest(instance.source.context.quota),
         abandoned_threads=instance.source.context.threads.abandoned,
         reason=reason,
         fix=fix,
@@ -71,19 +75,32 @@ def standing(
     instance: Instance,
 ) -> tuple[Literal["ready", "backing_off", "breaker_open"], str | None, str | None]:
     guard = instance.guard
+    in_a_row = f"{guard.breaker.failures} failures in a row"
     if guard.breaker.state != "closed":
         return (
             "breaker_open",
-            f"{guard.breaker.failures} failures in a row; next probe in {guard.breaker.wait_s:.0f} s",
+            f"{in_a_row}; next probe in {guard.breaker.wait_s:.0f} s",
             "look at the source itself (`telemetry-mcp doctor`); the breaker closes by itself",
         )
     if guard.pause.wait_s > 0:
         return (
             "backing_off",
-            f"the backend's rate limit was hit; asked again in {guard.pause.wait_s:.0f} s",
+            f"asked again in {guard.pause.wait_s:.0f} s, after {clean(instance.redact(guard.pause.words))}",
             "wait, or ask less often",
         )
+    if guard.breaker.failures > 1:
+        return "ready", f"{in_a_row}; still asked", "`telemetry-mcp doctor` tells why"
     return "ready", None, None
+
+
+def scarcest(quota: Quota) -> str | None:
+    """What is left of the limit that will be used up first, as the backend last told it."""
+    limits = quota.left()
+    if not limits:
+        return None
+    limit = limits[0]
+    of = "" if limit.limit is None else f" of {limit.limit}"
+    return f"{limit.name}: {limit.remaining}{of} left, reset in {limit.resets_at - quota.clock():.0f} s"
 
 
 def left_out(absent: Absent) -> SourceRow:
@@ -97,6 +114,7 @@ def left_out(absent: Absent) -> SourceRow:
         timeout_s=None,
         breaker=None,
         backing_off_s=None,
+        quota=None,
         abandoned_threads=0,
         reason=absent.reason,
         fix=absent.fix,

@@ -1,81 +1,194 @@
-"""`telemetry-mcp doctor`: is every source reachable, are its credentials and permissions good, do clocks agree."""
+"""`telemetry-mcp doctor`: can every source be reached and trusted, does it let us in, what has it got."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 
 import anyio
+from anyio import CapacityLimiter, create_task_group
 
-from telemetry_mcp.config import Config
+from telemetry_mcp.catalog import suggest
+from telemetry_mcp.config import Config, PluginTable
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.model import Check, CheckQuery, Outcome
-from telemetry_mcp.registry import Absent, load
+from telemetry_mcp.registry import Absent, Instance, sound
+from telemetry_mcp.terminal.finding import Examined, Finding, Measured, Report
+from telemetry_mcp.terminal.measure import measured, slower
+from telemetry_mcp.terminal.probe import network
+from telemetry_mcp.terminal.remedy import of_problem
+from telemetry_mcp.terminal.target import CommandError
 
 DEADLINE_S = 20.0
+AT_ONCE = 8
+"""Questions to one source under way at the same time."""
+
+Say = Callable[[str, str], None]
+"""Called with a source and what is being done with it."""
+Display = Callable[[Sequence[str]], AbstractContextManager[Say]]
+"""Shows the progress of the named sources while its block lasts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """One source. `fault` is true where somebody must act: a source that is switched off is none."""
-
-    source: str
-    plugin: str
-    status: Literal["ok", "off", "fault"]
-    latency_ms: float | None
-    checks: tuple[Check, ...]
-
-    @property
-    def fault(self) -> bool:
-        return self.status == "fault"
+def silent(sources: Sequence[str]) -> AbstractContextManager[Say]:
+    return nullcontext(lambda source, doing: None)
 
 
-def examine(config: Config, tell: Callable[[list[Examined]], None]) -> None:
-    """All sources, asked at the same moment: `tell` gets them as soon as they are there, before all is closed.
+def examine(
+    config: Config, tell: Callable[[Report], None], *, only: Collection[str] = (), display: Display = silent
+) -> None:
+    """All sources, or `only` those, at the same moment: `tell` gets the report before all is closed.
 
-    Raises ConfigError when the configuration cannot be used.
+    What is wrong with plugins.toml is in the report; the sources that it does not concern are examined all the
+    same. Raises CommandError for a name in `only` that is no source.
     """
+    names = [table.name for table in config.sources]
+    for name in only:
+        if name not in names:
+            raise CommandError(f"--source {name}: no source is called that{suggest(name, names)}")
 
     async def run() -> None:
-        registry = load(config)
+        registry = sound(config)
         async with opened(config, registry=registry) as engine:
-            tell(await examined(engine))
+            with display([name for name in names if not only or name in only]) as say:
+                found = await examined(engine, only, say)
+            tell(found)
 
     anyio.run(run)
 
 
-async def examined(engine: Engine) -> list[Examined]:
-    outcomes = await engine.fanout.ask(CheckQuery(), Deadline(DEADLINE_S), fresh=True)
-    names = {instance.name for instance in engine.registry.instances}
-    found = [of_source(outcome) for outcome in outcomes if outcome.source in names]
-    return found + [of_absent(absent) for absent in engine.registry.absent]
+async def examined(engine: Engine, only: Collection[str], say: Say) -> Report:
+    config, deadline = engine.config, Deadline(DEADLINE_S)
+    found: dict[str, Examined] = {}
+
+    async def one(table: PluginTable) -> None:
+        examination = Examination(engine, table, deadline, lambda doing: say(table.name, doing))
+        found[table.name] = done = await examination.run()
+        say(table.name, done.status)
+
+    tables = [table for table in config.sources if not only or table.name in only]
+    async with create_task_group() as tasks:
+        for table in tables:
+            tasks.start_soon(one, table)
+    others = {table.path for table in config.sources if table not in tables}
+    problems = tuple(problem for problem in config.problems if problem.table not in others)
+    return Report(config.path, tuple(found[table.name] for table in tables), problems, tuple(apart(engine)))
 
 
-def of_source(outcome: Outcome[Check]) -> Examined:
-    """Without an answer there is one check, that of reaching the source; a plugin without checks passes."""
-    checks = tuple(outcome.reply.items)
-    if outcome.failure is not None:
-        ok = outcome.status == "skipped"
-        detail = "the plugin has no checks of its own" if ok else outcome.failure.message
-        checks = (Check("reachable", ok, detail, "" if ok else outcome.failure.hint),)
-    elif outcome.reply.partial:
-        checks += (Check("complete", False, outcome.reply.partial),)
-    well = all(check.ok for check in checks)
-    latency = round(outcome.latency_ms, 1) if outcome.latency_ms is not None else None
-    return Examined(outcome.source, outcome.plugin, "ok" if well else "fault", latency, checks)
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Of one source: its table, the way to it, then the plugin's own checks and every metric."""
+
+    engine: Engine
+    table: PluginTable
+    deadline: Deadline
+    say: Callable[[str], None]
+
+    async def run(self) -> Examined:
+        wrong = [
+            of_problem(problem, self.engine.config)
+            for problem in self.engine.config.problems
+            if problem.table == self.table.path
+        ]
+        registry = self.engine.registry
+        for instance in registry.instances:
+            if instance.name == self.table.name:
+                return await self.present(instance, wrong)
+        plugin = str(self.table.values.get("plugin", ""))
+        checks = [*wrong, *(of_absent(absent) for absent in registry.absent if absent.name == self.table.name)]
+        off = not wrong and not any(absent.broken for absent in registry.absent if absent.name == self.table.name)
+        return Examined(self.table.name, plugin, tuple(checks), off=off)
+
+    async def present(self, instance: Instance, wrong: list[Check]) -> Examined:
+        self.say("connects")
+        way = await network(instance.name, instance.source.settings, self.deadline)
+        checks = [
+            *(wrong or [Check("configuration", True, described(instance))]),
+            *(clear(c, instance) for c in way),
+        ]
+        if not all(check.ok or check.optional for check in way):
+            return Examined(instance.name, instance.plugin, tuple(checks))
+        outcome, metrics = await self.asked(instance)
+        checks += of_outcome(outcome, instance)
+        latency = None if outcome.latency_ms is None else round(outcome.latency_ms, 1)
+        return Examined(instance.name, instance.plugin, tuple(checks), tuple(metrics), latency)
+
+    async def asked(self, instance: Instance) -> tuple[Outcome[Check], list[Measured]]:
+        """The plugin's own checks and the metrics, side by side."""
+        self.say("asks for permissions and metrics")
+        fanout, limiter = self.engine.fanout, CapacityLimiter(min(AT_ONCE, instance.guard.max_concurrency))
+        outcomes: list[Outcome[Check]] = []
+
+        async def check() -> None:
+            async with limiter:
+                outcomes.extend(await fanout.ask(CheckQuery(), self.deadline, only=[instance.name], fresh=True))
+
+        async with create_task_group() as tasks:
+            tasks.start_soon(check)
+            metrics = await measured(self.engine, instance, self.table, self.deadline, limiter)
+        return outcomes[0], metrics
 
 
-def of_absent(absent: Absent) -> Examined:
-    check = Check("built" if absent.broken else "switched on", False, absent.reason, absent.fix)
-    return Examined(absent.name, absent.plugin, "fault" if absent.broken else "off", None, (check,))
+def described(instance: Instance) -> str:
+    metrics = len(instance.source.settings.metrics)
+    abilities = [capability for capability in instance.capabilities if capability != "check"]
+    return ", ".join([f"{metrics} metric{'' if metrics == 1 else 's'} configured", *abilities])
 
 
-def document(config: Config, found: list[Examined]) -> dict[str, object]:
-    """The findings as one JSON document."""
+def clear(check: Check, instance: Instance) -> Check:
+    """The check without a credential, which an address may hold."""
+    return replace(check, detail=instance.redact(check.detail), fix=instance.redact(check.fix))
+
+
+def of_outcome(outcome: Outcome[Check], instance: Instance) -> list[Check]:
+    """The plugin's checks. One that answers none has failed; one without checks of its own passes."""
+    failure = outcome.failure
+    if failure is None:
+        partial = outcome.reply.partial
+        return [*outcome.reply.items, *([Check("complete", False, partial)] if partial else [])]
+    if outcome.status == "skipped":
+        return [Check("checks", True, "the plugin has none of its own")]
+    fix = slower(instance) if failure.kind == "timeout" else failure.hint
+    return [Check("checks", False, failure.message, fix)]
+
+
+def of_absent(absent: Absent) -> Check:
+    return Check("built" if absent.broken else "switched on", False, absent.reason, absent.fix)
+
+
+def apart(engine: Engine) -> list[Finding]:
+    """What is wrong but belongs to no source: other tables of the file, detectors and audit sinks."""
+    config = engine.config
+    sources = {table.path for table in config.sources}
+    found = []
+    for problem in config.problems:
+        if problem.table not in sources:
+            check = of_problem(problem, config)
+            found.append(Finding("", f"[{problem.table}]", "fault", check.detail, check.fix))
+    broken = [absent for absent in engine.registry.unusable if absent.broken]
+    return found + [Finding("", absent.name, "fault", absent.reason, absent.fix) for absent in broken]
+
+
+def document(report: Report) -> dict[str, object]:
+    """The report as one JSON document."""
     return {
-        "config": str(config.path),
-        "ok": not any(source.fault for source in found),
-        "sources": [asdict(source) for source in found],
+        "config": str(report.path),
+        "ok": report.code == 0,
+        "sources": [
+            {
+                "source": source.source,
+                "plugin": source.plugin,
+                "status": source.status,
+                "latency_ms": source.latency_ms,
+                "checks": [asdict(check) for check in source.checks],
+                "metrics": [asdict(metric) for metric in source.metrics],
+            }
+            for source in report.sources
+        ],
+        "problems": [
+            {"table": problem.table, "key": problem.key, "found": problem.found, "valid": problem.valid}
+            for problem in report.problems
+        ],
+        "fixes": [asdict(finding) for finding in report.fixes],
     }

@@ -18,11 +18,13 @@ ENVELOPE = ("window", "sources", "coverage", "warnings")
 PIPE_WIDTH = 120
 STYLES: Mapping[str, str] = {
     **dict.fromkeys(("OK", "ok", "on", "ready", "COMPLIANT", "agree", "low"), "green"),
-    **dict.fromkeys(("WARNING", "AT_RISK", "partial", "backing_off", "no_data", "differ", "medium"), "yellow"),
+    **dict.fromkeys(
+        ("WARNING", "AT_RISK", "partial", "backing_off", "no_data", "differ", "medium", "warning"), "yellow"
+    ),
     **dict.fromkeys(("acknowledged",), "yellow"),
     **dict.fromkeys(("CRITICAL", "BREACHED", "failed", "fault", "broken", "breaker_open"), "bold red"),
     **dict.fromkeys(("triggered", "high"), "bold red"),
-    **dict.fromkeys(("UNKNOWN", "unknown", "skipped", "off"), "dim"),
+    **dict.fromkeys(("UNKNOWN", "unknown", "skipped", "off", "absent"), "dim"),
 }
 
 Row = Mapping[str, Any]

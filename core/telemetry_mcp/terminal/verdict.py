@@ -1,45 +1,105 @@
-"""What doctor found, as a table."""
+"""What doctor found, for a person: every check, then a table with a line a source, then what to paste."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 
-from rich.console import Group
+from rich.console import Console
 from rich.text import Text
 
-from telemetry_mcp.config import Config
-from telemetry_mcp.terminal.doctor import Examined
-from telemetry_mcp.terminal.table import Row, table
+from telemetry_mcp.model import Check
+from telemetry_mcp.terminal.finding import Examined, Level, Measured, Report, level_of, lost
+from telemetry_mcp.terminal.table import STYLES, Row, table
+
+LEVELS: tuple[Level, ...] = ("ok", "absent", "warning", "fault")
 
 
-def report(config: Config, found: Sequence[Examined]) -> Group:
-    """A line a check, and at the end what must be done."""
-    counted = Text(f"{config.path}: {len(found)} sources", style="bold")
-    rows = [row for source in found for row in checks(source)]
-    return Group(counted, table(rows) if rows else Text("no source is configured"), "", *ending(found))
+def show(report: Report, screen: Console) -> None:
+    """Print it all. Fixes are not wrapped, and have nothing before or after them on their lines."""
+    count = len(report.sources)
+    screen.print(Text(f"{report.path}: {count} source{'' if count == 1 else 's'}", style="bold"), soft_wrap=True)
+    if report.sources:
+        screen.print(table([row for source in report.sources for row in details(source)]))
+        screen.print()
+        screen.print(table([summary(source) for source in report.sources]))
+    screen.print()
+    for text in (*fixes(report), *ending(report)):
+        screen.print(text, soft_wrap=True)
 
 
-def checks(source: Examined) -> Iterator[Row]:
-    for place, check in enumerate(source.checks or ()):
-        first = place == 0
+def details(source: Examined) -> Iterator[Row]:
+    """A line a check, with what a permission is good for; metrics that are alike share one."""
+    rows = [*map(checked, source.checks), *metrics(source)]
+    for place, row in enumerate(rows):
+        off = {"result": "off"} if source.off else {}
+        yield {"source": source.source if place == 0 else "", **row, **off}
+
+
+def checked(check: Check) -> Row:
+    row = {"check": check.name, "result": level_of(check)}
+    if check.ok:
+        return {**row, "enables": check.enables, "detail": check.detail}
+    remedy = check.fix if row["result"] == "absent" else ""
+    return {**row, "enables": "", "detail": "; ".join(text for text in (lost(check), remedy) if text)}
+
+
+def metrics(source: Examined) -> Iterator[Row]:
+    with_data = [metric for metric in source.metrics if metric.level == "ok"]
+    if with_data:
         yield {
-            "source": source.source if first else "",
-            "ms": source.latency_ms if first else "",
-            "check": check.name,
-            "result": "ok" if check.ok else source.status,
-            "detail": check.detail,
-            "fix": "" if check.ok else check.fix,
+            "check": f"{len(with_data)} of {len(source.metrics)} metrics",
+            "result": "ok",
+            "enables": "",
+            "detail": ", ".join(map(answered, with_data)),
         }
-    if not source.checks:
-        yield {"source": source.source, "ms": source.latency_ms, "check": "reachable", "result": source.status}
+    for finding in source.lacking:
+        yield {"check": finding.check, "result": finding.level, "enables": "", "detail": finding.detail}
 
 
-def ending(found: Sequence[Examined]) -> Iterator[Text]:
-    faults = [source.source for source in found if source.fault]
-    off = [source.source for source in found if source.status == "off"]
+def answered(metric: Measured) -> str:
+    took = "" if metric.latency_ms is None else f", {metric.latency_ms:.0f} ms"
+    return f"{metric.metric} ({metric.detail}{took})"
+
+
+def summary(source: Examined) -> Row:
+    slowest = source.slowest
+    counts = Counter(source.levels)
+    return {
+        "source": source.source,
+        "verdict": source.status,
+        "slowest": f"{slowest[0]} {slowest[1]:.0f} ms" if slowest else None,
+        "checks": "" if source.off else ", ".join(f"{counts[level]} {level}" for level in LEVELS if counts[level]),
+    }
+
+
+def fixes(report: Report) -> Iterator[Text]:
+    """What to do, as TOML or shell with comments: a whole block may be pasted."""
+    for finding in report.fixes:
+        sentence, _, paste = finding.fix.partition("\n")
+        whose = f"{finding.source}, {finding.check}" if finding.source else finding.check
+        yield Text(f"# {whose}: {finding.detail}", style=STYLES[finding.level])
+        yield Text(f"# {sentence}")
+        if paste:
+            yield Text(paste)
+        yield Text()
+
+
+def ending(report: Report) -> Iterator[Text]:
+    off = [source.source for source in report.sources if source.status == "off"]
     if off:
-        yield Text(f"switched off: {', '.join(off)}", style="dim")
-    if faults:
-        yield Text(f"needs attention: {', '.join(faults)}", style="bold red")
-    else:
-        yield Text("all is well", style="green")
+        yield Text(f"switched off: {', '.join(off)}", style=STYLES["off"])
+    warned = [source.source for source in report.sources if source.status == "warning"]
+    if warned:
+        yield Text(f"worth a look: {', '.join(warned)}", style=STYLES["warning"])
+    at_fault = [source.source for source in report.sources if source.status == "fault"]
+    at_fault += [finding.check for finding in report.apart]
+    if at_fault:
+        yield Text(f"needs attention: {', '.join(at_fault)}", style=STYLES["fault"])
+    if report.problems:
+        count = len(report.problems)
+        yield Text(
+            f"no server starts with this file: {count} problem{'' if count == 1 else 's'}", style=STYLES["fault"]
+        )
+    elif not at_fault and not warned:
+        yield Text("all is well", style=STYLES["ok"])
