@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from telemetry_mcp import BadQueryError, MetricQuery, Window
 
-MAX_POINTS = 11_000
-"""Prometheus refuses a range query when (end - start) / step is larger than this, per series."""
-
 LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+METRIC = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
+
+FAR_MS = 100_000_000_000_000
+"""The year 5138: what lies beyond it was not written in milliseconds."""
 
 # A comment, a literal in one of the three kinds of quotes, or what lies between them.
 TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[^"'`#]+|.""", re.DOTALL)
@@ -32,7 +33,9 @@ def check_template(promql: str) -> None:
         before += token
 
 
-def render(promql: str, window: Window, step_ms: int, scrape_ms: int, services: Sequence[str]) -> str:
+def render(
+    promql: str, window: Window, step_ms: int, scrape_ms: int, services: Sequence[str], label: str = "service"
+) -> str:
     """The query with its placeholders filled; no services means all of them.
 
     Raises BadQueryError where a name cannot be written: it is empty, no Unicode, or has a backtick and is to
@@ -40,12 +43,13 @@ def render(promql: str, window: Window, step_ms: int, scrape_ms: int, services: 
     """
     if not all(services):
         raise BadQueryError("an empty service name would match everything that has none", hint="name a service")
-    times = {
+    plain = {
+        "service_label": label,
         "__interval": duration(step_ms),
         "__rate_interval": duration(max(step_ms + scrape_ms, 4 * scrape_ms)),
         "__range": duration(window.duration_ms),
     }
-    rendered = "".join(fill(token, times, alternation(services)) for token in TOKEN.findall(promql))
+    rendered = "".join(fill(token, plain, alternation(services)) for token in TOKEN.findall(promql))
     try:
         rendered.encode()
     except UnicodeEncodeError:
@@ -53,7 +57,7 @@ def render(promql: str, window: Window, step_ms: int, scrape_ms: int, services: 
     return rendered
 
 
-def fill(token: str, times: Mapping[str, str], service: str) -> str:
+def fill(token: str, plain: Mapping[str, str], service: str) -> str:
     """A token of PromQL with its placeholders filled; in a literal only its own kind of quote may be escaped."""
     quote = token[0]
     if quote == "#":
@@ -65,7 +69,7 @@ def fill(token: str, times: Mapping[str, str], service: str) -> str:
             "a service name with a backtick cannot be put between backticks",
             hint='write service=~"$service" with double quotes under this source\'s [metrics]',
         )
-    return MetricQuery(query=token).render(service=service, **times)
+    return MetricQuery(query=token).render(service=service, **plain)
 
 
 def alternation(services: Sequence[str]) -> str:
@@ -81,10 +85,12 @@ def duration(milliseconds: int) -> str:
 
 
 def seconds(milliseconds: int) -> str:
-    """Unix seconds in decimals. Milliseconds would be taken for a far future and answered with nothing."""
+    """Unix seconds in decimals. BadQueryError beyond the year 5138, which Prometheus would answer with nothing."""
+    if not 0 <= milliseconds < FAR_MS:
+        raise BadQueryError(f"{milliseconds} is no time in epoch milliseconds", hint="ask for another window")
     return f"{milliseconds / 1000:.3f}"
 
 
-def widened(window: Window, step_ms: int) -> int:
-    """The least multiple of the step that keeps a series of this window within MAX_POINTS."""
-    return step_ms * max(1, -(-window.duration_ms // (MAX_POINTS * step_ms)))
+def widened(window: Window, step_ms: int, max_points: int) -> int:
+    """The least multiple of the step that keeps a series of this window within `max_points`."""
+    return step_ms * max(1, -(-window.duration_ms // (max_points * step_ms)))

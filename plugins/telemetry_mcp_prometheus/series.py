@@ -25,6 +25,7 @@ class Ask:
     step_ms: int
     service_label: str
     limit: int
+    max_points: int = 11_000
     services: tuple[str, ...] = ()
     metric: str = ""
     unit: str = ""
@@ -72,7 +73,8 @@ def series_of(service: str, row: Row, ask: Ask) -> Series:
 
 def remarks(answer: Answer, ask: Ask, nameless: int, taken: Sequence[Row]) -> Iterator[str]:
     if ask.step_ms != ask.wished_ms:
-        yield f"step widened from {ask.wished_ms / 1000:g} s to {ask.step_ms / 1000:g} s: 11,000 points at most"
+        wished, sent = ask.wished_ms / 1000, ask.step_ms / 1000
+        yield f"step widened from {wished:g} s to {sent:g} s: {ask.max_points:,} points at most"
     if nameless:
         label = ask.service_label
         yield f"{nameless} series without the label {label} left out: aggregate by ({label})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,6 @@ from telemetry_mcp import (
     HttpReply,
     NotFoundError,
     ProtocolError,
-    Service,
     SourceError,
     SourceTimeoutError,
     UpstreamError,
@@ -45,6 +45,12 @@ ERRORS: Mapping[str, type[SourceError]] = {
     "not_found": NotFoundError,
 }
 """`errorType` -> our error. Any other goes by the status."""
+
+WRONG_PATH = "the url's path is wrong: give what stands before /api/v1, such as http://host/prometheus"
+UNSUPPORTED = "unsupported path requested"
+"""How VictoriaMetrics says that there is no such path, with status 400."""
+REQUEST = re.compile(r'^remoteAddr: ".*?"; requestURI: \S*; ')
+"""What VictoriaMetrics puts before its words: the addresses of this side."""
 
 MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
@@ -79,22 +85,27 @@ def failure(reply: HttpReply) -> SourceError:
         body = None
     if isinstance(body, dict) and body.get("status") == "error":
         return refusal(body, reply)
-    words = reply.body[:600].decode("utf-8", "replace")
+    words = REQUEST.sub("", reply.body[:600].decode("utf-8", "replace"))
+    if UNSUPPORTED in words:
+        return NotFoundError(f"HTTP {reply.status}: {clean(words)}", hint=WRONG_PATH)
     error = error_for_status(reply.status, words, retry_after_s=retry_after(reply.headers))
     if isinstance(error, NotFoundError):
-        error.hint = "the url's path is wrong: give what stands before /api/v1, such as http://host/prometheus"
+        error.hint = WRONG_PATH
     return error
 
 
 def refusal(body: Mapping[str, Any], reply: HttpReply) -> SourceError:
     kind, words = str(body.get("errorType", "")), str(body.get("error", ""))
+    too_much = "too many" in words or "exceed" in words
+    hint = "ask for a shorter window or fewer services" if too_much else ""
     if kind in ERRORS:
-        too_much = "too many" in words or "exceed" in words
-        hint = "ask for a shorter window or fewer services" if too_much else ""
         return ERRORS[kind](f"{kind}: {clean(words)}", hint=hint)
     if reply.status < 300:
         return UpstreamError(f"{clean(kind)}: {clean(words)}")
-    return error_for_status(reply.status, words or kind, retry_after_s=retry_after(reply.headers))
+    error = error_for_status(reply.status, words or kind, retry_after_s=retry_after(reply.headers))
+    if too_much and isinstance(error, BadQueryError):
+        error.hint = hint
+    return error
 
 
 def envelope_of(reply: HttpReply) -> Mapping[str, Any]:
@@ -122,20 +133,28 @@ def malformed(error: Exception) -> ProtocolError:
 
 def decode_whole(reply: HttpReply) -> Answer:
     envelope = envelope_of(reply)
-    shape, result = envelope["data"]["resultType"], envelope["data"]["result"]
+    data = envelope.get("data")
+    if not isinstance(data, dict) or not data.keys() >= {"resultType", "result"}:
+        raise ProtocolError("the answer is not one to a query, as Prometheus documents it")
+    shape, result = data["resultType"], data["result"]
     if shape == "string":
         raise BadQueryError(f"the query gives a text, not numbers: {clean(result[1])}")
     if shape == "scalar":
         return answer([row({}, [result])], envelope)
     if shape not in ("vector", "matrix"):
         raise ProtocolError(f"a result of type {clean(shape)} is none that Prometheus documents")
-    rows, histograms = [], 0
+    rows, histograms, failures = [], 0, []
     for item in result:
-        points = item.get("values", []) if shape == "matrix" else [item["value"]] if "value" in item else []
-        histograms += "histogram" in item or "histograms" in item
-        if points:
-            rows.append(row(item["metric"], points))
-    return answer(rows, envelope, histograms)
+        try:
+            points = item.get("values", []) if shape == "matrix" else [item["value"]] if "value" in item else []
+            histograms += "histogram" in item or "histograms" in item
+            if points:
+                rows.append(row(item["metric"], points))
+        except MALFORMED as error:
+            failures.append(error)
+    if failures and len(failures) == len(result):
+        raise failures[0]
+    return answer(rows, envelope, histograms, len(failures))
 
 
 def decode_split(reply: HttpReply) -> Answer | None:
@@ -149,7 +168,7 @@ def decode_split(reply: HttpReply) -> Answer | None:
         if numbers is None:
             return None
         pairs = numbers.reshape(-1, 2)
-        rows.append(in_order(orjson.loads(b"{" + labels + b"}"), milliseconds(pairs[:, 0]), pairs[:, 1]))
+        rows.append(in_order(text_map(orjson.loads(b"{" + labels + b"}")), milliseconds(pairs[:, 0]), pairs[:, 1]))
     if not head.endswith(RESULT):
         return None
     return answer(rows, envelope_of(HttpReply(reply.status, reply.headers, head + tail)))
@@ -169,11 +188,18 @@ def flat(points: bytes) -> NDArray[np.float64] | None:
 def row(labels: Mapping[str, str], points: Sequence[Sequence[Any]]) -> Row:
     times = np.fromiter((point[0] for point in points), np.float64, len(points))
     values = np.fromiter((float(point[1]) for point in points), np.float64, len(points))
-    return in_order(labels, milliseconds(times), values)
+    return in_order(text_map(labels), milliseconds(times), values)
+
+
+def text_map(labels: Any) -> Mapping[str, str]:
+    """Labels or annotations as they must be: texts by name. TypeError otherwise."""
+    if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
+        raise TypeError(f"labels that are not: {clean(repr(labels), 80)}")
+    return labels
 
 
 def milliseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    if not np.all(np.abs(times_s) < FAR_S):
+    if not np.all((times_s >= 0) & (times_s < FAR_S)):
         raise ValueError("timestamps that are not Unix seconds")
     return np.rint(times_s * 1000).astype(np.int64)
 
@@ -186,7 +212,7 @@ def in_order(labels: Mapping[str, str], times: NDArray[np.int64], values: NDArra
     return Row(labels, times, np.ascontiguousarray(values))
 
 
-def answer(rows: Iterable[Row], envelope: Mapping[str, Any], histograms: int = 0) -> Answer:
+def answer(rows: Iterable[Row], envelope: Mapping[str, Any], histograms: int = 0, unreadable: int = 0) -> Answer:
     """Rows of one label set, as some proxies send them, become one."""
     joined: dict[frozenset[tuple[str, str]], Row] = {}
     for new in rows:
@@ -196,7 +222,10 @@ def answer(rows: Iterable[Row], envelope: Mapping[str, Any], histograms: int = 0
     warnings = texts(envelope.get("warnings"))
     if envelope.get("isPartial"):  # VictoriaMetrics, when one of its storage nodes did not answer
         warnings.append("the backend calls its answer partial")
-    return Answer(tuple(joined.values()), warnings, texts(envelope.get("infos")), histograms)
+    infos = texts(envelope.get("infos"))
+    if unreadable:
+        infos.append(f"{unreadable} series could not be read")
+    return Answer(tuple(joined.values()), warnings, infos, histograms)
 
 
 def together(old: Row, new: Row) -> Row:
@@ -204,35 +233,9 @@ def together(old: Row, new: Row) -> Row:
     return in_order(old.labels, times, np.concatenate([old.values, new.values]))
 
 
-def texts(words: Iterable[Any] | None) -> list[str]:
-    return [clean(str(word)) for word in words or ()]
-
-
-def listed(reply: HttpReply) -> tuple[list[Any], str | None]:
-    """The `data` list of a label or series reply, and why it is not whole."""
-    envelope = envelope_of(reply)
-    if not isinstance(envelope.get("data"), list):
-        raise ProtocolError("the answer holds no list")
-    return envelope["data"], "; ".join(texts(envelope.get("warnings"))) or None
-
-
-def services_of(
-    label_sets: Iterable[Any], service: str, team: str | None, environment: str | None
-) -> list[Service]:
-    """One Service a name, in order of names; its team and environment are the first that a series tells."""
-    found: dict[str, Service] = {}
-    try:
-        for labels in label_sets:
-            name = str(labels.get(service, ""))
-            known = found.get(name, Service(name))
-            found[name] = Service(
-                name,
-                team=known.team or labels.get(team) or None,
-                environment=known.environment or labels.get(environment) or None,
-            )
-    except MALFORMED as error:
-        raise malformed(error) from error
-    return [found[name] for name in sorted(found) if name]
+def texts(words: Any) -> list[str]:
+    """`warnings` and `infos`: a list of texts, or one text where a proxy writes it so."""
+    return [clean(str(word)) for word in (words if isinstance(words, list) else [words] if words else ())]
 
 
 def ahead_s(reply: HttpReply, now_s: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,8 @@ from telemetry_mcp.demo.topology import MEMBERS
 
 if TYPE_CHECKING:
     from tests.core.conftest import Vendor
+
+    from telemetry_mcp.demo.emulator import Emulators
 
 NOW_S = 20_500 * 86_400 + 15 * 3600
 NOW_MS = NOW_S * 1000
@@ -46,6 +49,12 @@ def test_prometheus_aggregates_the_instances_of_a_service(prometheus: Vendor, op
     wanted = {"sum": sum(values), "avg": sum(values) / 2, "min": min(values), "max": max(values)}[operator]
     assert len(set(values)) == 2
     assert float(series["value"][1]) == pytest.approx(2 * wanted)
+
+
+def test_prometheus_takes_the_labels_of_a_group_before_or_behind_it(prometheus: Vendor) -> None:
+    before = prometheus.get("/api/v1/query", query="sum by (team) (up)", time=NOW_S).json()
+    assert before == prometheus.get("/api/v1/query", query="sum(up) by (team)", time=NOW_S).json()
+    assert len(before["data"]["result"]) == len({member.team for member in MEMBERS.values()})
 
 
 def test_prometheus_knows_nothing_of_the_future_or_of_milliseconds(prometheus: Vendor) -> None:
@@ -91,3 +100,37 @@ def test_prometheus_lists_labels_series_metadata_and_its_build(prometheus: Vendo
     assert prometheus.get("/-/healthy").text == "Prometheus Server is Healthy.\n"
     assert prometheus.get("/-/ready").status_code == 200
     assert prometheus.get("/api/v1/nope").text == "404 page not found\n"
+
+
+def test_prometheus_tells_what_fires_and_what_has_fired(prometheus: Vendor, world: Emulators) -> None:
+    firing = prometheus.get("/api/v1/alerts").json()["data"]["alerts"]
+    open_now = [one for one in world.estate.incidents(0, NOW_MS + 1) if one.status(NOW_MS) != "resolved"]
+    assert [alert["annotations"]["summary"] for alert in firing] == [one.title for one in open_now] != []
+    (group,) = prometheus.get("/api/v1/rules", type="alert").json()["data"]["groups"]
+    assert [alert for rule in group["rules"] for alert in rule["alerts"]] == firing
+    assert prometheus.get("/api/v1/rules", type="record").json()["data"]["groups"] == []
+
+    day = {"start": NOW_S - 2 * 86_400, "end": NOW_S, "step": 60}
+    query = (
+        "last_over_time(ALERTS_FOR_STATE[60s]) and ignoring (alertstate)"
+        ' count_over_time(ALERTS{alertstate="firing"}[60s])'
+        ' or ignoring (alertstate) count_over_time(ALERTS{alertstate="firing"}[60s])'
+    )
+    result = prometheus.get("/api/v1/query_range", query=query, **day).json()["data"]["result"]
+    told = {(one["metric"]["service"], int(float(one["values"][0][1]))) for one in result}
+    fired = world.estate.incidents(NOW_MS - 2 * 86_400_000, NOW_MS + 1)
+    assert told == {(one.service, one.created_ms // 1000) for one in fired}
+
+
+def test_prometheus_counts_the_calls_between_services(prometheus: Vendor) -> None:
+    query = "sum by (client, server) (increase(traces_service_graph_request_total[1h])) > 0"
+    result = prometheus.get("/api/v1/query", query=query, time=NOW_S).json()["data"]["result"]
+    pairs = {(one["metric"]["client"], one["metric"]["server"]) for one in result}
+    assert pairs == {(member.name, callee) for member in MEMBERS.values() for callee in member.calls}
+    nothing = prometheus.get("/api/v1/query", query=query.replace("> 0", "> 1e15"), time=NOW_S)
+    assert nothing.json()["data"]["result"] == []
+
+
+def test_prometheus_sends_the_date_of_its_own_clock(prometheus: Vendor) -> None:
+    sent = parsedate_to_datetime(prometheus.get("/api/v1/alerts").headers["date"])
+    assert sent.timestamp() == NOW_S

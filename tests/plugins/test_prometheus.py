@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -282,7 +281,7 @@ async def test_reading_fifteen_megabytes_leaves_the_event_loop_free() -> None:
     assert min([await worst_stall(prometheus) for _ in range(3)]) < 0.05
 
 
-# Services, native queries, checks
+# Services, native queries
 
 
 async def test_services_are_the_values_of_the_label_within_the_window() -> None:
@@ -333,34 +332,3 @@ async def test_a_native_query_keeps_names_and_labels_and_its_limit() -> None:
     ]
     assert backend.forms[0]["query"] == "up[3600s]"
     assert reply.partial == "2 of 3 series taken: aggregate by (service)"
-
-
-@pytest.mark.parametrize(("ahead_s", "ok"), [(0, True), (20, True), (-90, False), (90, False)])
-async def test_a_clock_that_is_off_is_a_fault(ahead_s: int, ok: bool) -> None:
-    backend = Recorder(vector(), date=formatdate(time.time() + ahead_s, usegmt=True))
-    reply = await source(backend).check()
-    found = {check.name: check for check in reply.items}
-    assert found["clock"].ok is ok
-    assert (found["query"].ok, found["metric cpu"].ok, found["metric cpu"].detail) == (True, True, "no data")
-
-
-async def test_a_check_names_the_metric_whose_query_does_not_parse() -> None:
-    def backend(request: httpx.Request) -> httpx.Response:
-        if b"broken" in request.content:
-            return answered(error_body("bad_data", "parse error"), 400)
-        return answered(orjson.dumps(vector(({"service": "a"}, [time.time() - 1, "1"]))))
-
-    reply = await source(backend, metrics={**CPU, "memory": "broken("}).check()
-
-    assert [(check.name, check.ok, check.detail) for check in reply.items][2:] == [
-        ("metric cpu", True, "1 series"),
-        ("metric memory", False, "bad_data: parse error"),
-    ]
-    assert reply.items[-1].fix == "correct the query under this source's [metrics] in plugins.toml"
-
-
-async def test_a_check_that_cannot_get_in_says_why_and_asks_no_more() -> None:
-    backend = Recorder(b"Unauthorized", 401)
-    reply = await source(backend).check()
-    assert [(check.ok, check.detail) for check in reply.items] == [(False, "HTTP 401: Unauthorized")]
-    assert len(backend.requests) == 1

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from telemetry_mcp import BadQueryError, Window
-from telemetry_mcp_prometheus.query import render
+from telemetry_mcp.catalog import BUILT_IN
+from telemetry_mcp.unit import factor
+from telemetry_mcp_prometheus.preset import PRESETS
+from telemetry_mcp_prometheus.query import check_template, render, seconds
 
 
 def rendered(template: str, *services: str) -> str:
@@ -56,3 +59,27 @@ def test_times_are_written_as_prometheus_durations_and_other_dollars_stay() -> N
 
 def test_a_comment_is_left_alone() -> None:
     assert rendered("up # it's for $service\n+ 1", "x\r+ vector(1)") == "up # it's for $service\n+ 1"
+
+
+def test_the_label_of_the_service_is_put_in_outside_and_inside_quotes() -> None:
+    template = (
+        'label_replace(sum by ($service_label) (x{$service_label=~"$service"}), "$service_label", "$1", "b", "")'
+    )
+    text = render(template, Window(0, 3_600_000), 60_000, 15_000, ["a.b"], "job")
+    assert text == r'label_replace(sum by (job) (x{job=~"a\\.b"}), "job", "$1", "b", "")'
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 10**14, 1_795_340_000_000_000])
+def test_a_time_that_is_no_epoch_in_milliseconds_is_not_answered_with_nothing(
+    milliseconds: int,
+) -> None:
+    with pytest.raises(BadQueryError, match="no time in epoch milliseconds"):
+        seconds(milliseconds)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_query_of_a_preset_is_a_good_template_for_a_metric_that_is_known(preset: str) -> None:
+    for name, given in PRESETS[preset].items():
+        check_template(given["query"])
+        assert "$service" in given["query"].replace("$service_label", "")
+        assert factor(given["unit"], BUILT_IN[name].unit) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -136,8 +137,51 @@ def test_native_histograms_are_named_and_floats_beside_them_kept() -> None:
     assert reply.warnings == ["2 series hold native histograms: query a quantile of them instead"]
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        {"values": [[at(0), "1"]]},
+        {"metric": None, "values": [[at(0), "1"]]},
+        {"metric": {"service": 7}, "values": [[at(0), "1"]]},
+        {"metric": {"service": "b"}, "values": [[at(0)]]},
+        {"metric": {"service": "b"}, "values": [[at(0), None]]},
+        {"metric": {"service": "b"}, "values": [[at(0), {}]]},
+        {"metric": {"service": "b"}, "values": [[T0, "1"]]},
+        {"metric": {"service": "b"}, "values": [[-1, "1"]]},
+        {"metric": {"service": "b"}, "values": [[10**400, "1"]]},
+    ],
+)
+def test_a_series_that_cannot_be_read_costs_only_itself(bad: object) -> None:
+    body = matrix(({"service": "a"}, [[at(0), "1"]]))
+    body["data"]["result"].append(bad)
+    reply = read(json.dumps(body).encode())
+    assert [series.service for series in reply.items] == ["a"]
+    assert reply.warnings == ["1 series could not be read"]
+    assert reply.partial is None
+
+
+def test_numbers_written_as_numbers_are_read_too() -> None:
+    reply = read(matrix(({"service": "a"}, [[str(at(0)), 2]])), "a")
+    assert reply.items[0].values.tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("warnings", "partial"), [("store down", "store down"), ([], None), (None, None), (["a", 7], "a; 7")]
+)
+def test_warnings_of_any_shape_are_told_whole(warnings: object, partial: str | None) -> None:
+    assert read(matrix(warnings=warnings), "a").partial == partial
+
+
 def error_body(kind: str, words: str) -> bytes:
     return orjson.dumps({"status": "error", "errorType": kind, "error": words})
+
+
+VICTORIA_404 = (
+    b'remoteAddr: "10.0.0.7:53292, X-Forwarded-For: 10.0.0.8"; requestURI: /api/v1/x; '
+    b'unsupported path requested: "/api/v1/x"'
+)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +195,9 @@ def error_body(kind: str, words: str) -> bytes:
         (500, error_body("internal", "boom"), UpstreamError, "boom"),
         (200, error_body("internal", "boom"), UpstreamError, "boom"),
         (200, error_body("bad_data", "what?"), BadQueryError, "what"),
+        (400, VICTORIA_404, NotFoundError, "^HTTP 400: unsupported path requested"),
+        (429, error_body("too_many_requests", "the request has been rejected"), RateLimitedError, "rejected"),
+        (422, b"err-mimir-max-chunks-per-query: exceeded", BadQueryError, "err-mimir"),
         (503, b"Service Unavailable", UpstreamError, "Service Unavailable"),
         (504, b"<html>gateway time-out</html>", UpstreamError, "gateway time-out"),
         (502, b"", UpstreamError, "HTTP 502"),
@@ -193,8 +240,15 @@ def test_a_wrong_path_is_named_as_the_cause_of_a_404() -> None:
     assert "the url's path is wrong" in caught.value.hint
 
 
-def test_too_much_data_is_answered_with_advice_that_helps() -> None:
-    body = error_body("execution", "query processing would load too many samples into memory in query execution")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("execution", "query processing would load too many samples into memory in query execution"),
+        ("422", "too many points for the given step; cannot exceed -search.maxPointsPerTimeseries=30000"),
+    ],
+)
+def test_too_much_data_is_answered_with_advice_that_helps(kind: str, words: str) -> None:
+    body = error_body(kind, words)
     with pytest.raises(BadQueryError) as caught:
         refuse(422, body)
     assert caught.value.hint == "ask for a shorter window or fewer services"

@@ -3,47 +3,29 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from email.utils import formatdate
+from functools import partial
+from math import isnan
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from telemetry_mcp.demo import noise
+from telemetry_mcp.demo import prometheus_alert
 from telemetry_mcp.demo.estate import Estate
 from telemetry_mcp.demo.fault import Fault, Faults
-from telemetry_mcp.demo.promql import Aggregation, Expression, Number, ParseError, Scaling, Selector, parse
-from telemetry_mcp.demo.topology import ENVIRONMENT, Member
+from telemetry_mcp.demo.prometheus_engine import Engine
+from telemetry_mcp.demo.prometheus_store import METRICS, Labels
+from telemetry_mcp.demo.promql import Expression, Number, ParseError, parse
 from telemetry_mcp.demo.wire import answer, emulator, fields
 
 LIMITED = Fault("rate_limit", body=b"too many outstanding requests\n", headers={"content-type": "text/plain"})
 
-# What a metric of the estate is called here, what it is multiplied by, and the help text of its metadata.
-_METRICS = {
-    "service_cpu_percent": ("cpu", 1.0, "Processor time in use, in percent."),
-    "service_memory_percent": ("memory", 1.0, "Memory in use, in percent."),
-    "service_error_ratio": ("error_rate", 0.01, "Failed requests as a share of all."),
-    "service_requests_per_second": ("request_rate", 1.0, "Requests a second."),
-    "service_latency_seconds": ("latency_p", 0.001, "Quantiles of the response time."),
-    "service_availability_ratio": ("availability", 0.01, "Requests that succeeded, as a share of all."),
-    "up": ("", 1.0, "Whether the last scrape succeeded."),
-}
-_QUANTILES = {"0.5": "50", "0.95": "95", "0.99": "99"}
-_LOOKBACK_MS = 300_000
 _MOST_POINTS = 11_000
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
-_REDUCE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "sum": lambda rows: rows.sum(axis=0),
-    "avg": lambda rows: rows.mean(axis=0),
-    "min": lambda rows: rows.min(axis=0),
-    "max": lambda rows: rows.max(axis=0),
-}
-
-Labels = dict[str, str]
-Vector = list[tuple[Labels, NDArray[np.float64]]]
 
 
 class BadData(ValueError):
@@ -53,15 +35,18 @@ class BadData(ValueError):
 def app(estate: Estate, clock: Callable[[], int], faults: Faults) -> Starlette:
     """The API of one server; `clock` gives epoch ms, and nothing later than it has been scraped."""
     server = _Server(estate, clock)
+    guarded = partial(_guarded, clock)
     both = ["GET", "POST"]
     routes = [
-        Route("/api/v1/query", _guarded(server.query), methods=both),
-        Route("/api/v1/query_range", _guarded(server.query_range), methods=both),
-        Route("/api/v1/labels", _guarded(server.labels), methods=both),
-        Route("/api/v1/label/{name}/values", _guarded(server.label_values)),
-        Route("/api/v1/series", _guarded(server.series), methods=both),
-        Route("/api/v1/metadata", _guarded(server.metadata)),
-        Route("/api/v1/status/buildinfo", _guarded(server.buildinfo)),
+        Route("/api/v1/query", guarded(server.query), methods=both),
+        Route("/api/v1/query_range", guarded(server.query_range), methods=both),
+        Route("/api/v1/labels", guarded(server.labels), methods=both),
+        Route("/api/v1/label/{name}/values", guarded(server.label_values)),
+        Route("/api/v1/series", guarded(server.series), methods=both),
+        Route("/api/v1/metadata", guarded(server.metadata)),
+        Route("/api/v1/alerts", guarded(server.alerts)),
+        Route("/api/v1/rules", guarded(server.rules)),
+        Route("/api/v1/status/buildinfo", guarded(server.buildinfo)),
         Route("/-/healthy", _healthy),
         Route("/-/ready", _ready),
     ]
@@ -71,14 +56,15 @@ def app(estate: Estate, clock: Callable[[], int], faults: Faults) -> Starlette:
 Form = dict[str, list[str]]
 
 
-def _guarded(handler: Callable[[Form, Request], object]) -> Callable[[Request], Any]:
+def _guarded(clock: Callable[[], int], handler: Callable[[Form, Request], object]) -> Callable[[Request], Any]:
     """An endpoint in the envelope of the API, with its errors as 400 bad_data."""
 
     async def endpoint(request: Request) -> Response:
+        date = {"date": formatdate(clock() / 1000, usegmt=True)}
         try:
-            return answer({"status": "success", "data": handler(await fields(request), request)})
+            return answer({"status": "success", "data": handler(await fields(request), request)}, headers=date)
         except BadData as error:
-            return answer({"status": "error", "errorType": "bad_data", "error": str(error)}, 400)
+            return answer({"status": "error", "errorType": "bad_data", "error": str(error)}, 400, date)
 
     return endpoint
 
@@ -99,6 +85,7 @@ class _Server:
     def __init__(self, estate: Estate, clock: Callable[[], int]) -> None:
         self._estate = estate
         self._clock = clock
+        self._engine = Engine(estate, clock)
 
     def query(self, form: Form, request: Request) -> object:
         tree = _read(form)
@@ -106,11 +93,11 @@ class _Server:
         if isinstance(tree, Number):
             return {"resultType": "scalar", "result": [time, _text(tree.value)]}
         times = np.array([int(time * 1000)], dtype=np.int64)
-        known = self._known(times)
+        known = self._engine.known(times)
         result = [
             {"metric": labels, "value": [time, _text(float(values[0]))]}
-            for labels, values in self._evaluate(tree, times[known])
-            if len(values)
+            for labels, values in self._engine.evaluate(tree, times[known])
+            if len(values) and not np.isnan(values[0])
         ]
         return {"resultType": "vector", "result": result}
 
@@ -128,13 +115,13 @@ class _Server:
         count = int((end - start) / step + 1e-9) + 1
         times = np.round((start + np.arange(count) * step) * 1000).astype(np.int64)
         if not isinstance(tree, Number):
-            times = times[self._known(times)]
+            times = times[self._engine.known(times)]
         stamps = [ms // 1000 if ms % 1000 == 0 else ms / 1000 for ms in times.tolist()]
-        result = [
-            {"metric": labels, "values": list(zip(stamps, map(_text, values.tolist()), strict=True))}
-            for labels, values in self._evaluate(tree, times)
-            if len(values)
+        found = [
+            (labels, [(at, _text(one)) for at, one in zip(stamps, values.tolist(), strict=True) if not isnan(one)])
+            for labels, values in self._engine.evaluate(tree, times)
         ]
+        result = [{"metric": labels, "values": points} for labels, points in found if points]
         return {"resultType": "matrix", "result": result}
 
     def labels(self, form: Form, request: Request) -> object:
@@ -150,10 +137,17 @@ class _Server:
         return list(self._matching(form))
 
     def metadata(self, form: Form, request: Request) -> object:
-        wanted = form.get("metric", list(_METRICS))
+        wanted = form.get("metric", list(METRICS))
         return {
-            name: [{"type": "gauge", "help": _METRICS[name][2], "unit": ""}] for name in wanted if name in _METRICS
+            name: [{"type": "gauge", "help": METRICS[name][2], "unit": ""}] for name in wanted if name in METRICS
         }
+
+    def alerts(self, form: Form, request: Request) -> object:
+        return {"alerts": prometheus_alert.alerts(self._estate, self._clock())}
+
+    def rules(self, form: Form, request: Request) -> object:
+        wanted = form.get("type", ["alert"])[-1] == "alert"
+        return {"groups": prometheus_alert.rules(self._estate, self._clock()) if wanted else []}
 
     def buildinfo(self, form: Form, request: Request) -> object:
         return {
@@ -166,79 +160,7 @@ class _Server:
         }
 
     def _matching(self, form: Form) -> Iterator[Labels]:
-        """The series that any match[] names, or all."""
-        trees = [_parsed("match[]", text) for text in form.get("match[]", ())]
-        for labels, _, _ in self._all():
-            if not trees or any(isinstance(tree, Selector) and _fits(tree, labels) for tree in trees):
-                yield labels
-
-    def _known(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return (times >= self._estate.start_ms) & (times <= self._clock() + _LOOKBACK_MS)
-
-    def _all(self) -> Iterator[tuple[Labels, Member, str]]:
-        """Labels, member and metric of the estate of every series there is."""
-        for name, (metric, _, _) in _METRICS.items():
-            for member in self._estate.members.values():
-                for instance in member.instances:
-                    labels = {
-                        "__name__": name,
-                        "environment": ENVIRONMENT,
-                        "instance": instance,
-                        "job": "estate",
-                        "service": member.name,
-                        "team": member.team,
-                    }
-                    if metric != "latency_p":
-                        yield labels, member, metric
-                        continue
-                    for quantile, percentile in _QUANTILES.items():
-                        yield {**labels, "quantile": quantile}, member, metric + percentile
-
-    def _evaluate(self, tree: Expression, times: NDArray[np.int64]) -> Vector:
-        if isinstance(tree, Number):
-            return [({}, np.full(len(times), tree.value))]
-        if isinstance(tree, Selector):
-            scraped = np.minimum(times, self._clock())
-            return [
-                (labels, self._sample(labels, member, metric, scraped))
-                for labels, member, metric in self._all()
-                if _fits(tree, labels)
-            ]
-        inner = self._evaluate(tree.inner, times)
-        if isinstance(tree, Scaling):
-            factor = tree.number if tree.operator == "*" else 1 / tree.number if tree.number else np.inf
-            return [(_nameless(labels), values * factor) for labels, values in inner]
-        return _aggregate(tree, inner)
-
-    def _sample(
-        self, labels: Labels, member: Member, metric: str, times: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The share of one instance: the two of an application lean to either side of the service's value."""
-        if not metric:
-            return np.ones(len(times))
-        values = self._estate.values(member.name, metric, times) * _METRICS[labels["__name__"]][1]
-        if len(member.instances) == 1 or metric == "availability":
-            return values
-        lean = 0.01 + noise.salt(self._estate.seed, member.name, metric) % 5 / 100
-        share = 1 + lean if labels["instance"] == member.instances[0] else 1 - lean
-        return values * (share / 2 if metric == "request_rate" else share)
-
-
-def _aggregate(tree: Aggregation, inner: Vector) -> Vector:
-    groups: dict[tuple[tuple[str, str], ...], list[NDArray[np.float64]]] = {}
-    for labels, values in inner:
-        key = tuple((label, labels[label]) for label in tree.by if label in labels)
-        groups.setdefault(key, []).append(values)
-    reduce = _REDUCE[tree.operator]
-    return [(dict(key), reduce(np.stack(rows))) for key, rows in groups.items()]
-
-
-def _fits(selector: Selector, labels: Labels) -> bool:
-    return all(matcher.fits(labels) for matcher in selector.matchers)
-
-
-def _nameless(labels: Labels) -> Labels:
-    return {name: value for name, value in labels.items() if name != "__name__"}
+        return self._engine.matching([_parsed("match[]", text) for text in form.get("match[]", ())])
 
 
 def _text(value: float) -> str:

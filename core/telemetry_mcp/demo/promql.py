@@ -1,6 +1,7 @@
 """The part of PromQL that the Prometheus emulator understands.
 
     metric{label="value",other=~"a|b"}     sum|avg|min|max by (label) (...)     ... * 100, ... / 60     1.5
+    increase|count_over_time|last_over_time(metric[5m])     ... > 0     ... and|or ignoring (label) ...
 
 Everything else is a ParseError in the server's own words, as far as it has any.
 """
@@ -11,11 +12,13 @@ from typing import Literal, NoReturn
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
-    r"""|(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)|(?P<mark>=~|!~|!=|[=(){},*/\[\]+-]))"""
+    r"""|(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)|(?P<mark>=~|!~|!=|[=(){},*/\[\]+>-]))"""
 )
 _ESCAPE = re.compile(r"\\(?:(?P<plain>[abfnrtv\\'\"])|x(?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|(?P<bad>.))")
 _PLAIN = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 AGGREGATIONS = ("sum", "avg", "min", "max")
+FUNCTIONS = ("increase", "count_over_time", "last_over_time")
+UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class ParseError(ValueError):
@@ -70,7 +73,34 @@ class Scaling:
     number: float
 
 
-Expression = Selector | Number | Aggregation | Scaling
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What of a vector is larger than a number."""
+
+    inner: "Expression"
+    number: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of the samples in a range before each time."""
+
+    function: str
+    selector: Selector
+    range_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetOperation:
+    """Two vectors joined by the labels that they have beside `ignoring`."""
+
+    left: "Expression"
+    operator: Literal["and", "or"]
+    ignoring: tuple[str, ...]
+    right: "Expression"
+
+
+Expression = Selector | Number | Aggregation | Scaling | Comparison | Call | SetOperation
 
 
 def parse(query: str) -> Expression:
@@ -126,6 +156,27 @@ class _Parser:
         self._next += 1
 
     def expression(self) -> Expression:
+        tree = self._conjunction()
+        while self.peek() == "or":
+            self._next += 1
+            tree = SetOperation(tree, "or", self._labels("ignoring"), self._conjunction())
+        return tree
+
+    def _conjunction(self) -> Expression:
+        tree = self._comparison()
+        while self.peek() == "and":
+            self._next += 1
+            tree = SetOperation(tree, "and", self._labels("ignoring"), self._comparison())
+        return tree
+
+    def _comparison(self) -> Expression:
+        tree = self._product()
+        if self.peek() == ">":
+            self._next += 1
+            return Comparison(tree, float(self.take("number")))
+        return tree
+
+    def _product(self) -> Expression:
         tree = self._term()
         while self.peek() in ("*", "/"):
             operator: Literal["*", "/"] = "*" if self.peek() == "*" else "/"
@@ -143,20 +194,35 @@ class _Parser:
             return Number(float(self.take("number")))
         if self.peek() in AGGREGATIONS and self.peek(1) in ("by", "("):
             return self._aggregation()
+        if self.peek() in FUNCTIONS and self.peek(1) == "(":
+            return self._call()
         if self.peek(1) == "(":
             self.fail(f'unknown function with name "{self.peek()}"')
         return self._selector()
 
     def _aggregation(self) -> Aggregation:
         operator = self.take("name")
-        by = self._by()
+        by = self._labels("by")
         self.expect("(")
         inner = self.expression()
         self.expect(")")
-        return Aggregation(operator, by or self._by(), inner)
+        return Aggregation(operator, by or self._labels("by"), inner)
 
-    def _by(self) -> tuple[str, ...]:
-        if self.peek() != "by":
+    def _call(self) -> Call:
+        function = self.take("name")
+        self.expect("(")
+        selector = self._selector()
+        self.expect("[")
+        number = float(self.take("number"))
+        unit = self.take("name")
+        if unit not in UNITS_MS:
+            self.fail(f'unknown unit "{unit}" in duration')
+        self.expect("]")
+        self.expect(")")
+        return Call(function, selector, int(number * UNITS_MS[unit]))
+
+    def _labels(self, keyword: str) -> tuple[str, ...]:
+        if self.peek() != keyword:
             return ()
         self._next += 1
         self.expect("(")
