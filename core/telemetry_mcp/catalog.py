@@ -54,6 +54,7 @@ BUILT_IN: Mapping[str, Metric] = {
     "memory": Metric(key="memory_percent", unit="percent", warning=80, critical=92),
     "error_rate": Metric(unit="percent", warning=1, critical=5, aliases=("errors",)),
     "request_rate": Metric(unit="per_s", aliases=("throughput", "requests", "traffic")),
+    "latency_avg": Metric(key="latency_avg_ms", unit="ms", aliases=("response_time",)),
     "latency_p50": Metric(key="latency_p50_ms", unit="ms", aggregate="max"),
     "latency_p95": Metric(
         key="latency_p95_ms", unit="ms", warning=500, critical=1000, aggregate="max", aliases=("latency",)

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 from telemetry_mcp import BadQueryError, MetricQuery, Window
 
+NAME = r"'?\$(?:\{service\}|service\b)'?"
 FILTER = re.compile(
-    r"(?<![!<>])(?:=\s*'?\$(?:\{service\}|service\b)'?|\bIN\s*\(\s*'?\$(?:\{service\}|service\b)'?\s*\))",
+    rf"(?P<attribute>`[^`]+`|[\w.:]+)?(?P<space>\s*)(?<![!<>])(?:=\s*{NAME}|\bIN\s*\(\s*{NAME}\s*\))",
     re.IGNORECASE,
 )
+NEGATED = re.compile(rf"\bNOT\s+IN\s*\(\s*{NAME}", re.IGNORECASE)
 LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
 FORBIDDEN = re.compile(r";|--|//|/\*|['\"`]|\bDELETE\b|\bDROP\b", re.IGNORECASE)
+TIMES = re.compile(
+    r"\s*\b(?:SINCE|UNTIL)\b.*?(?=\s*\b(?:SINCE|UNTIL|LIMIT|FACET|TIMESERIES|COMPARE)\b|$)", re.IGNORECASE
+)
 MOST_BUCKETS = 366
 
 
@@ -51,30 +56,41 @@ def quoted(name: str) -> str:
     return f"'{escaped}'"
 
 
+def condition(services: Sequence[str]) -> str:
+    """What stands after the attribute that names the service: these, or every one that has a name."""
+    return f"IN ({', '.join(quoted(name) for name in services)})" if services else "IS NOT NULL"
+
+
+def attribute_of(metric: MetricQuery, default: str) -> str:
+    """The attribute that names the service: the one that the query compares with `$service`."""
+    found = FILTER.search(metric.query)
+    return (found["attribute"] or default).strip("`") if found else default
+
+
 def render(metric: MetricQuery, services: Sequence[str], buckets: Buckets) -> str:
     """The NRQL for these services (none: all that have a name).
 
     `$service` stands in `IN ($service)` or `= $service`, with or without quotes; `$__interval` and `$__range`
-    become `60 seconds`. Without a FACET the rows of several services cannot be told apart: BadQueryError, as for
-    everything that `check` refuses.
+    become `60 seconds`; times of its own give way to the asked window. Without a FACET the rows of several
+    services cannot be told apart: BadQueryError, as for everything that `must_read` refuses.
     """
     spans = {
         "__interval": f"{buckets.seconds} seconds",
         "__range": f"{buckets.window.duration_ms // 1000} seconds",
     }
-    listed = ", ".join(quoted(name) for name in services)
     text = metric.render(**spans)
-    bare = FILTER.sub("IS NOT NULL", text)
-    if re.search(r"\$(?:\{service\}|service\b)", bare):
+    bare = FILTER.sub(r"\g<attribute>\g<space>IS NOT NULL", text)
+    if re.search(r"\$(?:\{service\}|service\b)", bare) or NEGATED.search(text):
         raise BadQueryError("$service can only stand in `IN ($service)` or `= $service`")
-    check(bare)
+    must_read(bare)
     if len(services) != 1 and not has(LITERAL.sub("''", bare), "FACET"):
         raise BadQueryError("the query needs a FACET by the service's attribute to tell services apart")
-    text = FILTER.sub(lambda _: f"IN ({listed})" if services else "IS NOT NULL", text)
-    return timed(text, buckets.window, "MAX", f"TIMESERIES {buckets.seconds} seconds")
+    chosen = condition(services)
+    text = FILTER.sub(lambda found: f"{found['attribute'] or ''}{found['space']}{chosen}", text)
+    return timed(timeless(text), buckets.window, "MAX", f"TIMESERIES {buckets.seconds} seconds")
 
 
-def check(text: str) -> None:
+def must_read(text: str) -> None:
     """Raises BadQueryError unless this is one reading statement of NRQL on one line, without comments."""
     bare = LITERAL.sub("''", text)
     if not re.match(r"(?:SELECT|FROM)\b", bare.lstrip(), re.IGNORECASE) or not has(bare, "SELECT"):
@@ -91,6 +107,22 @@ def timed(text: str, window: Window, limit: str, timeseries: str = "") -> str:
     clauses = [f"SINCE {window.start_ms}", f"UNTIL {window.end_ms}", timeseries, f"LIMIT {limit}"]
     wanted = [clause for clause in clauses if clause and not has(bare, clause.split()[0])]
     return " ".join([text.strip(), *wanted])
+
+
+def boxed(text: str, window: Window) -> str:
+    """A query that New Relic wrote, over `window` instead of its own times. BadQueryError where it writes."""
+    must_read(text)
+    return timed(timeless(text), window, "MAX")
+
+
+def timeless(text: str) -> str:
+    """The query without SINCE and UNTIL."""
+    # Of one length with the text, so that what is found in one is cut out of the other.
+    bare = LITERAL.sub(lambda literal: "'" * len(literal[0]), text)
+    kept = list(text)
+    for found in TIMES.finditer(bare):
+        kept[found.start() : found.end()] = [""] * (found.end() - found.start())
+    return "".join(kept)
 
 
 def has(text: str, keyword: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,16 +19,26 @@ def select(columns: str, rest: str = "FACET appName", hours: int = 1) -> str:
     return f"SELECT {columns} FROM Transaction {rest} SINCE {NOW_MS - hours * 3_600_000} UNTIL {NOW_MS} LIMIT MAX"
 
 
+def asking(relic: Vendor, query: str, **variables: Any) -> Any:
+    body = {"query": query, "variables": variables}
+    return relic.client.post(f"{relic.url}/graphql", json=body, headers=relic.keys)
+
+
 def test_newrelic_gives_facets_over_time_as_flat_rows_in_seconds(relic: Vendor) -> None:
     where = "WHERE appName IN ('payment-processor', 'user-service') FACET appName TIMESERIES 5 minutes"
-    document = relic.nrql(select("percentage(count(*), WHERE error IS true)", where))
-    rows = document["data"]["actor"]["account"]["nrql"]["results"]
+    text = select("percentage(count(*), WHERE error IS true)", where)
+    wanted = "results otherResult metadata { facets timeWindow { begin end } }"
+    query = f"query($id: Int!, $q: Nrql!) {{ actor {{ account(id: $id) {{ nrql(query: $q) {{ {wanted} }} }} }} }}"
+    found = asking(relic, query, id=newrelic.ACCOUNT_ID, q=text).json()["data"]["actor"]["account"]["nrql"]
+    rows = found["results"]
     assert len(rows) == 24
     assert rows[0].keys() == {"facet", "appName", "beginTimeSeconds", "endTimeSeconds", "percentage"}
     assert rows[0]["facet"] == rows[0]["appName"] == "user-service"
     assert rows[0]["beginTimeSeconds"] == NOW_S - 3600
     assert rows[1]["beginTimeSeconds"] == rows[0]["endTimeSeconds"] == NOW_S - 3300
-    assert document["data"]["actor"]["account"]["nrql"]["otherResult"] == []
+    assert found["otherResult"] == []
+    times = {"begin": NOW_MS - 3_600_000, "end": NOW_MS}
+    assert found["metadata"] == {"facets": ["appName"], "timeWindow": times}
 
 
 @pytest.mark.parametrize(
@@ -88,21 +98,98 @@ def test_newrelic_hides_accounts_of_others(relic: Vendor) -> None:
 
 
 def test_newrelic_lists_entities_issues_and_the_user(relic: Vendor, apps: set[str]) -> None:
+    entities = "{ count results { nextCursor entities { name alertSeverity tags { key values } } } }"
+    issues = "{ issues { issueId state entityNames } nextCursor }"
     query = (
-        "query($id: Int!) { actor { user { name email } entitySearch(query: \"domain = 'APM'\") { count } "
-        "account(id: $id) { aiIssues { issues { issues { issueId } nextCursor } } } } }"
+        "query($id: Int!) { actor { user { name email } "
+        f"entitySearch(query: \"domain = 'APM'\") {entities} "
+        f"account(id: $id) {{ aiIssues {{ issues {issues} }} }} }} }}"
     )
-    body = {"query": query, "variables": {"id": newrelic.ACCOUNT_ID}}
-    actor = relic.client.post(f"{relic.url}/graphql", json=body, headers=relic.keys).json()["data"]["actor"]
+    actor = asking(relic, query, id=newrelic.ACCOUNT_ID).json()["data"]["actor"]
     assert "@" in actor["user"]["email"]
-    entities = {entity["name"]: entity for entity in actor["entitySearch"]["results"]["entities"]}
-    assert entities.keys() == apps
-    assert entities["notification-service"]["alertSeverity"] == "WARNING"
-    assert {"key": "team", "values": ["edge"]} in entities["api-gateway"]["tags"]
-    issues = actor["account"]["aiIssues"]["issues"]["issues"]
-    assert issues[0]["state"] == "ACTIVATED"
-    assert issues[0]["entityNames"] == ["notification-service"]
-    assert {issue["state"] for issue in issues[1:]} == {"CLOSED"}
+    entities_found = {entity["name"]: entity for entity in actor["entitySearch"]["results"]["entities"]}
+    assert entities_found.keys() == apps
+    assert actor["entitySearch"]["count"] == len(apps)
+    assert entities_found["notification-service"]["alertSeverity"] == "WARNING"
+    assert {"key": "team", "values": ["edge"]} in entities_found["api-gateway"]["tags"]
+    found = actor["account"]["aiIssues"]["issues"]["issues"]
+    assert found[0].keys() == {"issueId", "state", "entityNames"}
+    assert (found[0]["state"], found[0]["entityNames"]) == ("ACTIVATED", ["notification-service"])
+    assert {issue["state"] for issue in found[1:]} == {"CLOSED"}
+
+
+def test_newrelic_lists_issues_by_state_and_time(relic: Vendor) -> None:
+    query = (
+        "query($id: Int!, $filter: AiIssuesFilterIssues, $time: TimeWindowInput) { actor { account(id: $id) "
+        "{ aiIssues { issues(filter: $filter, timeWindow: $time) { issues { state createdAt } } } } } }"
+    )
+    time = {"startTime": NOW_MS - 30 * 86_400_000, "endTime": NOW_MS}
+    body = asking(relic, query, id=newrelic.ACCOUNT_ID, filter={"states": ["CLOSED"]}, time=time).json()
+    issues = body["data"]["actor"]["account"]["aiIssues"]["issues"]["issues"]
+    assert len(issues) > 4
+    assert {issue["state"] for issue in issues} == {"CLOSED"}
+    assert min(issue["createdAt"] for issue in issues) < NOW_MS - 7 * 86_400_000
+
+
+def test_newrelic_names_aliases_and_fields_that_do_not_exist_as_graphql_does(relic: Vendor) -> None:
+    one = asking(relic, "{ actor { me: user { called: name ... on User { email } } } }").json()
+    assert one["data"]["actor"]["me"].keys() == {"called", "email"}
+    for query, words in (
+        ("{ actor { nonsense } }", 'Cannot query field "nonsense"'),
+        ("{ actor { user { name } }", "syntax error"),
+        ("{ actor { entitySearch(query: $q) { count } } }", 'Variable "$q" is not defined'),
+    ):
+        answer = asking(relic, query)
+        assert answer.status_code == 200
+        assert words in answer.json()["errors"][0]["message"]
+        assert "data" not in answer.json()
+
+
+def test_newrelic_knows_whom_a_service_calls_and_its_service_level(relic: Vendor) -> None:
+    search = "query($q: String!) { actor { entitySearch(query: $q) { results { entities { guid name %s } } } } }"
+    entities = "data", "actor", "entitySearch", "results", "entities"
+    levels: Any = asking(
+        relic,
+        search % "serviceLevel { indicators { objectives { target } resultQueries { indicator { nrql } } } }",
+        q="type = 'SERVICE_LEVEL' AND accountId IN (1234567)",
+    ).json()
+    apps: Any = asking(relic, search % "domain", q="domain IN ('APM') AND reporting = 'true'").json()
+    for key in entities:
+        levels, apps = levels[key], apps[key]
+    assert len(levels) == len(apps) == 5
+    indicator = levels[0]["serviceLevel"]["indicators"][0]
+    (row,) = relic.rows(indicator["resultQueries"]["indicator"]["nrql"])
+    assert 90 < row["SLI"] <= 100
+    assert indicator["objectives"] == [{"target": 99.5}]
+    calls = (
+        "query($guids: [EntityGuid]!) { actor { entities(guids: $guids) { relatedEntities("
+        "filter: {direction: OUTBOUND, relationshipTypes: {include: [CALLS]}}) { results { target "
+        "{ entity { name } } } } } } }"
+    )
+    (gateway,) = (app["guid"] for app in apps if app["name"] == "api-gateway")
+    (found,) = asking(relic, calls, guids=[gateway]).json()["data"]["actor"]["entities"]
+    called = {edge["target"]["entity"]["name"] for edge in found["relatedEntities"]["results"]}
+    assert called == {"auth-service", "user-service", "payment-processor"}
+
+
+def test_newrelic_keeps_changes_as_two_types_of_events(relic: Vendor) -> None:
+    query = (
+        "SELECT timestamp, eventType() AS 'eventType', deploymentId, changeTrackingId, entity.name, version "
+        f"FROM ChangeTrackingEvent, Deployment SINCE 30 days ago UNTIL {NOW_MS} LIMIT MAX"
+    )
+    rows = relic.rows(query)
+    assert [row["timestamp"] for row in rows] == sorted((row["timestamp"] for row in rows), reverse=True)
+    assert {row["eventType"] for row in rows} == {"Deployment", "ChangeTrackingEvent"}
+    assert all((row["deploymentId"] is None) != (row["changeTrackingId"] is None) for row in rows)
+    assert len(relic.rows(f"{query[:-3]}3")) == 3
+    counted = f"SELECT count(*) FROM ChangeTrackingEvent, Deployment SINCE 30 days ago UNTIL {NOW_MS} LIMIT 1"
+    assert relic.rows(counted) == [{"count": len(rows)}]
+
+
+def test_newrelic_says_when_it_answered_and_no_more_about_its_limits(relic: Vendor) -> None:
+    answer = asking(relic, "{ actor { user { name } } }")
+    assert answer.headers["date"] == "Mon, 16 Feb 2026 15:00:00 GMT"
+    assert not [name for name in answer.headers if "ratelimit" in name]
 
 
 def test_newrelic_refuses_a_wrong_key(relic: Vendor) -> None:

@@ -11,6 +11,7 @@ from telemetry_mcp import (
     AuthError,
     BadQueryError,
     ForbiddenError,
+    IncidentQuery,
     PlanError,
     ProtocolError,
     RateLimitedError,
@@ -136,19 +137,86 @@ async def test_one_bad_metric_makes_the_reply_partial_and_names_it(
     assert reply.partial == "other: syntax"
 
 
-async def test_the_check_tells_a_bad_key_from_a_closed_account(nerdgraph: NerdGraph, newrelic: NewRelic) -> None:
+@pytest.mark.parametrize(
+    ("extensions", "message", "expected"),
+    [
+        ({"errorClass": "SERVER_ERROR", "errorCode": "NRDB:1109000"}, "NRDB query timed out", SourceTimeoutError),
+        ({"errorClass": "SERVER_ERROR"}, "NRQL rate limit exceeded", RateLimitedError),
+        ({}, 'Cannot query field "aiIssues" on type "Account"', BadQueryError),
+        ({}, "syntax error before: '}'", BadQueryError),
+        ({"errorClass": "INTERNAL_SERVER_ERROR"}, "oops", UpstreamError),
+        ({"errorClass": "PAYMENT_REQUIRED"}, "not in the plan", PlanError),
+    ],
+)
+async def test_where_the_class_says_little_the_words_decide(
+    nerdgraph: NerdGraph,
+    newrelic: NewRelic,
+    extensions: dict[str, str],
+    message: str,
+    expected: type[SourceError],
+    failure: Failure,
+) -> None:
+    nerdgraph.says({"data": {"actor": {"account": None}}, "errors": [error(message, **extensions)]})
+    raised = await failure(newrelic.fetch_series(QUESTION))
+    assert (type(raised), str(raised)) == (expected, message)
+    assert raised.retryable is (expected is UpstreamError)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        None,
+        {},
+        "strange",
+        [],
+        [[]],
+        [None],
+        [{}],
+        [{"message": None, "extensions": None, "path": None}],
+        [{"message": {"a": 1}, "extensions": [], "path": 3}],
+        [{"message": "x", "extensions": {"errorClass": ["TIMEOUT"], "errorCode": 5}}],
+    ],
+)
+async def test_errors_of_any_shape_end_as_an_error_of_the_source(
+    nerdgraph: NerdGraph, newrelic: NewRelic, errors: Any, failure: Failure
+) -> None:
+    for document in ({"errors": errors}, {"data": {"actor": {"account": None}}, "errors": errors}):
+        nerdgraph.says(document)
+        assert isinstance(await failure(newrelic.fetch_series(QUESTION)), ProtocolError | UpstreamError)
+
+
+async def test_a_missing_permission_says_what_to_give(
+    nerdgraph: NerdGraph, newrelic: NewRelic, failure: Failure
+) -> None:
     denied = {
         "data": {"actor": {"account": None}},
         "errors": [error("Access denied.", errorClass="ACCESS_DENIED")],
     }
-    user = {"data": {"actor": {"user": {"name": "U"}}}}
-    nerdgraph.answer = lambda asked: nerdgraph.response(denied if asked["variables"] else user)
-    checks = (await newrelic.check()).items
-    assert [(one.name, one.ok, one.detail) for one in checks] == [
-        ("api key", True, "U"),
-        ("account 7", False, "Access denied."),
-    ]
-    nerdgraph.says({"errors": [error("invalid", error_code="BAD_API_KEY")]}, 401)
-    (key,) = (await newrelic.check()).items
-    assert not key.ok
-    assert "credentials" in key.fix
+    nerdgraph.says(denied)
+    raised = await failure(newrelic.fetch_series(QUESTION))
+    assert (type(raised), raised.hint) == (
+        ForbiddenError,
+        "give the user of the key the right to query data of account 7",
+    )
+    raised = await failure(newrelic.list_incidents(IncidentQuery(WINDOW)))
+    assert raised.hint == "give the user of the key the right to see the alerts of account 7"
+
+
+async def test_the_pause_that_a_200_names_is_kept(
+    nerdgraph: NerdGraph, newrelic: NewRelic, failure: Failure
+) -> None:
+    limited = {"errors": [error("slow down", errorClass="TOO_MANY_REQUESTS")]}
+    nerdgraph.says(limited, headers={"retry-after": "30"})
+    raised = await failure(newrelic.fetch_series(QUESTION))
+    assert isinstance(raised, RateLimitedError)
+    assert raised.retry_after_s == 30.0
+
+
+@pytest.mark.parametrize(("longest", "asked"), [("300ms", 1), ("7s", 7), (None, 10), ("10m", 120)])
+async def test_new_relic_is_told_how_long_a_query_may_take(
+    nerdgraph: NerdGraph, connect_newrelic: ConnectNewRelic, longest: str | None, asked: int
+) -> None:
+    nerdgraph.finds([])
+    await connect_newrelic(timeout=longest).fetch_series(QUESTION)
+    assert f"timeout: {asked})" in nerdgraph.sent()["query"]
+    assert "async" not in nerdgraph.sent()["query"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from telemetry_mcp import BadQueryError, NativeQuery, SeriesQuery, Window
+from telemetry_mcp import BadQueryError, MetricQuery, NativeQuery, SeriesQuery, Window
 from telemetry_mcp_newrelic import NewRelic
-from telemetry_mcp_newrelic.query import check
+from telemetry_mcp_newrelic.query import attribute_of, boxed, must_read
 
 if TYPE_CHECKING:
     from tests.plugins.conftest import Bucket, ConnectNewRelic, Failure, NerdGraph
@@ -127,11 +127,17 @@ async def test_only_one_reading_statement_is_sent(nerdgraph: NerdGraph, newrelic
     "text", ["select 1 from a", "FROM a SELECT x", "SELECT 'a; -- /* delete' FROM b WHERE `c;d` = 'http://x'"]
 )
 def test_what_only_reads_is_let_through(text: str) -> None:
-    check(text)
+    must_read(text)
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT count(*) FROM T WHERE a LIKE $service FACET a", "SELECT $service FROM T"]
+    "query",
+    [
+        "SELECT count(*) FROM T WHERE a LIKE $service FACET a",
+        "SELECT count(*) FROM T WHERE a NOT IN ($service) FACET a",
+        "SELECT count(*) FROM T WHERE a != '$service' FACET a",
+        "SELECT $service FROM T",
+    ],
 )
 async def test_a_service_placeholder_elsewhere_is_refused(
     nerdgraph: NerdGraph, query: str, connect_newrelic: ConnectNewRelic, failure: Failure
@@ -176,3 +182,46 @@ async def test_a_native_query_gets_its_window_but_keeps_its_own_clauses(
         ("a", {"column": "average.duration"}, [0.5]),
     ]
     assert reply.items[0].timestamps_ms.tolist() == [WINDOW.end_ms - 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "attribute"),
+    [
+        ("SELECT 1 FROM T WHERE appName IN ($service)", "appName"),
+        ("SELECT 1 FROM T WHERE x = 1 AND service.name = '$service' FACET y", "service.name"),
+        ("SELECT 1 FROM T WHERE (a IS NULL OR b > 1) AND `odd name` in ('${service}')", "odd name"),
+        ("SELECT 1 FROM T FACET host", "default"),
+    ],
+)
+def test_the_attribute_of_the_service_is_the_one_that_is_compared_with_it(query: str, attribute: str) -> None:
+    assert attribute_of(MetricQuery(query=query), "default") == attribute
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("SELECT a FROM b SINCE 1 day ago UNTIL 2 minutes AGO", "SELECT a FROM b"),
+        ("SELECT a FROM b UNTIL 2 minutes AGO FACET c since 3 days ago", "SELECT a FROM b FACET c"),
+        ("FROM b SELECT a WHERE x = 'SINCE 1 day ago' UNTIL now", "FROM b SELECT a WHERE x = 'SINCE 1 day ago'"),
+        ("SELECT a FROM b", "SELECT a FROM b"),
+    ],
+)
+def test_new_relics_own_queries_are_asked_over_our_window(text: str, sent: str) -> None:
+    assert boxed(text, WINDOW) == f"{sent} SINCE {START} UNTIL {START + 600_000} LIMIT MAX"
+
+
+def test_new_relics_own_queries_may_only_read() -> None:
+    with pytest.raises(BadQueryError):
+        boxed("DELETE FROM Metric", WINDOW)
+
+
+async def test_a_metrics_own_times_give_way_to_the_asked_window(
+    nerdgraph: NerdGraph, connect_newrelic: ConnectNewRelic
+) -> None:
+    nerdgraph.finds([])
+    query = "SELECT count(*) FROM T WHERE appName IN ($service) SINCE 1 day ago UNTIL now FACET appName LIMIT 5"
+    await connect_newrelic(metrics={"rate": query}).fetch_series(question("since x"))
+    assert nerdgraph.nrql == (
+        "SELECT count(*) FROM T WHERE appName IN ('since x') FACET appName LIMIT 5"
+        f" SINCE {START} UNTIL {START + 600_000} TIMESERIES 60 seconds"
+    )

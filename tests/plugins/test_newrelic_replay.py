@@ -1,66 +1,170 @@
-"""Kept answers of New Relic, through the source."""
+"""Every answer that was kept of New Relic, through the plugin: items, a typed error, or why it is not for us."""
 
 from __future__ import annotations
 
+import base64
 import json
-from pathlib import Path
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from telemetry_mcp import (
+    ChangeQuery,
+    DependencyQuery,
+    IncidentQuery,
     NativeQuery,
-    RateLimitedError,
-    SeriesQuery,
+    Reply,
+    ServiceQuery,
     SourceError,
-    SourceTimeoutError,
-    UpstreamError,
     Window,
 )
 from telemetry_mcp_newrelic import NewRelic
+from telemetry_mcp_newrelic.graph import PATH
+from telemetry_mcp_newrelic.preset import PRESETS
 
 if TYPE_CHECKING:
-    from tests.plugins.conftest import Failure, NerdGraph
+    from tests.plugins.conftest import NerdGraph, Replayed, WireCase
 
-CASES = Path(__file__).parents[3] / "shared" / "wire" / "newrelic"
 WINDOW = Window(1_700_000_040_000, 1_700_000_640_000)
-MINUTE = 60_000
-QUESTION = SeriesQuery(("a",), ("rate",), WINDOW, MINUTE)
+NATIVE = NativeQuery("SELECT count(*) FROM Transaction FACET appName", WINDOW, 60_000, limit=10_000)
+STRUCTURE = {"facet", "beginTimeSeconds", "endTimeSeconds", "timestamp", "inspectedCount", "comparison"}
 
-
-def kept(case: str) -> dict[str, Any]:
-    path = CASES / f"{case}.json"
-    if not path.is_file():
-        pytest.skip("the kept payloads are not beside the repository")
-    response: dict[str, Any] = json.loads(path.read_text())["interactions"][0]["response"]
-    return response
-
-
-@pytest.mark.parametrize(
-    ("case", "expected"),
-    [
-        ("error_200_timeout", SourceTimeoutError),
-        ("error_200_too_many_requests", RateLimitedError),
-        ("error_500_errors_message_only", UpstreamError),
-    ],
+Ask = Callable[[NewRelic], Awaitable[Reply[Any]]]
+NRQL: Ask = lambda source: source.run_native(NATIVE)  # noqa: E731
+ASKS: tuple[tuple[tuple[str, ...], Ask], ...] = (
+    (("actor", "account", "nrql"), NRQL),
+    (("actor", "account", "aiIssues"), lambda source: source.list_incidents(IncidentQuery(Window(1, 2**45)))),
+    (("actor", "account", "changeTracking"), lambda source: source.list_changes(ChangeQuery(WINDOW))),
+    (("actor", "entitySearch"), lambda source: source.list_services(ServiceQuery(WINDOW))),
+    (("actor", "entities"), lambda source: source.list_dependencies(DependencyQuery(WINDOW))),
 )
-async def test_kept_error_payloads_are_typed(
-    nerdgraph: NerdGraph, newrelic: NewRelic, case: str, expected: type[SourceError], failure: Failure
+"""Where an answer has its data -> the question that asks for it."""
+LEFT_OUT = (
+    (re.compile(r"\bmutation\b"), "it writes"),
+    (re.compile(r"queryHistory"), "the history of queries is not asked for"),
+)
+
+
+def at(node: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        node = node.get(step) if isinstance(node, dict) else None
+    return node
+
+
+def response_of(interaction: Mapping[str, Any]) -> httpx.Response:
+    kept = interaction["response"]
+    raw = kept.get("body") or ""
+    body = base64.b64decode(raw) if kept.get("body_kind") == "base64" else raw.encode()
+    headers = {name: value for name, value in (kept.get("headers") or {}).items() if name.lower() == "retry-after"}
+    return httpx.Response(kept.get("status", 200), stream=httpx.ByteStream(body), headers=headers)
+
+
+def document_of(interaction: Mapping[str, Any]) -> Any:
+    try:
+        return json.loads(interaction["response"].get("body") or "")
+    except ValueError:
+        return None
+
+
+def enveloped(document: Any) -> Any:
+    """A single entity as a page of a search, in which the plugin reads entities."""
+    entity = at(document, ("data", "actor", "entity"))
+    if not isinstance(entity, dict):
+        return document
+    page = {"nextCursor": None, "entities": [entity]}
+    return {**document, "data": {"actor": {"entitySearch": {"results": page}}}}
+
+
+def leaves(node: Any) -> int:
+    """How many values a NRQL answer without times has: each column of each facet once."""
+    rows = at(node, ("data", "actor", "account", "nrql")) or {}
+    facets = set((rows.get("metadata") or {}).get("facets") or [])
+    found = set()
+    for row in rows.get("results") or []:
+        name = str([row.get(facet) for facet in sorted(facets)])
+        for key, value in row.items():
+            parts = value if isinstance(value, dict) else {"": value}
+            numeric = not isinstance(value, str | list | bool)
+            found |= {(name, key, part) for part in parts if numeric and key not in STRUCTURE | facets}
+    return len(found)
+
+
+def why_not(case: WireCase) -> str:
+    """Why a case is not an answer that the plugin reads; empty where it is one."""
+    if not case.interactions:
+        return "a definition, not an answer" if "select:" in case.text else "not an answer of NerdGraph"
+    first = case.interactions[0]
+    request = first.get("request") or {}
+    if PATH not in str(request.get("url") or PATH):
+        return "NerdGraph is all that is asked, not REST"
+    asked = f"{request.get('body')} {list(at(document_of(first), ('data', 'actor')) or [])}"
+    return next((reason for pattern, reason in LEFT_OUT if pattern.search(asked)), "")
+
+
+def golden(text: str) -> list[str]:
+    """The queries of a definition of golden metrics, without their names for what they give."""
+    found = re.findall(r"^\s*select:\s*(.+?)\s*$", text, re.MULTILINE)
+    return [re.sub(r"\s+AS\s+'.*$", "", one, flags=re.IGNORECASE) for one in found]
+
+
+def in_presets(query: str) -> bool:
+    return any(f"SELECT {query} " in metric["query"] for preset in PRESETS.values() for metric in preset.values())
+
+
+@pytest.mark.wire("newrelic")
+async def test_every_recorded_payload_ends_as_items_a_typed_error_or_not_for_us(
+    wire_case: WireCase, replayed: Replayed, nerdgraph: NerdGraph, newrelic: NewRelic
 ) -> None:
-    response = kept(case)
-    nerdgraph.says(response["body"].encode(), response["status"])
-    assert type(await failure(newrelic.fetch_series(QUESTION))) is expected
-
-
-async def test_kept_results_are_read(nerdgraph: NerdGraph, newrelic: NewRelic) -> None:
-    nerdgraph.says(kept("nrql_facet_other_total_object")["body"].encode())
-    reply = await newrelic.run_native(NativeQuery("SELECT count(*) FROM T FACET appName", WINDOW, MINUTE))
-    assert [(item.service, item.values.tolist()) for item in reply.items] == [
-        ("App1", [1000.0]),
-        ("App2", [500.0]),
+    if reason := why_not(wire_case):
+        queries = golden(wire_case.text)
+        known = [query for query in queries if in_presets(query)]
+        if known:
+            return replayed(
+                wire_case, "items", f"{len(known)} of {len(queries)} golden metrics are in the presets"
+            )
+        return replayed(wire_case, "not for us", reason)
+    documents = [enveloped(document_of(interaction)) for interaction in wire_case.interactions]
+    answers = [
+        response_of(kept) if document == document_of(kept) else nerdgraph.response(document)
+        for kept, document in zip(wire_case.interactions, documents, strict=True)
     ]
-    assert "LIMIT" in (reply.partial or "")
-    nerdgraph.says(kept("nrql_count_null_other_total")["body"].encode())
-    plain = await newrelic.run_native(NativeQuery("SELECT count(*) FROM T", WINDOW, MINUTE))
-    assert [(item.service, item.values.tolist()) for item in plain.items] == [("*", [1542.0])]
-    assert plain.partial is None
+    nerdgraph.answer = lambda asked: answers.pop(0) if len(answers) > 1 else answers[0]
+    path, ask = next(
+        ((path, ask) for path, ask in ASKS if at(documents[0], ("data", *path)) is not None), (("none",), NRQL)
+    )
+    ended = await outcome(ask(newrelic))
+    assert "NRAK" not in repr(ended)
+    if isinstance(ended, SourceError):
+        status = wire_case.interactions[0]["response"].get("status", 200)
+        assert status >= 300 or not isinstance(documents[0], dict) or documents[0].get("errors")
+        return replayed(wire_case, "error", f"{type(ended).__name__}: {str(ended)[:60]}")
+    if path[-1] == "nrql":
+        assert sum(len(series) for series in ended.items) == leaves(documents[0])
+    beside = f", {len(ended.warnings)} warnings" if ended.warnings else ""
+    rest = f", partial: {ended.partial[:40]}" if ended.partial else ""
+    replayed(wire_case, "items", f"{len(ended.items)} of {path[-1]}{beside}{rest}")
+
+
+async def outcome(asking: Awaitable[Reply[Any]]) -> Reply[Any] | SourceError:
+    """What a question ends in: nothing but these two leaves a plugin."""
+    try:
+        return await asking
+    except SourceError as error:
+        return error
+
+
+@pytest.mark.wire("newrelic")
+async def test_a_deprecation_in_a_recorded_answer_is_a_warning_and_not_an_error(
+    wire_case: WireCase, nerdgraph: NerdGraph, newrelic: NewRelic
+) -> None:
+    for interaction in wire_case.interactions:
+        document = enveloped(document_of(interaction))
+        if at(document, ("data", "actor", "entitySearch")) is None or "deprecated" not in json.dumps(document):
+            continue
+        nerdgraph.says(document)
+        reply = await newrelic.list_services(ServiceQuery(WINDOW))
+        assert (len(reply.items), reply.partial) == (1, None)
+        assert "deprecated" in reply.warnings[0]

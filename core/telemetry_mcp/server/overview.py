@@ -50,14 +50,13 @@ async def answer(call: Call, query: str | None, environment: str | None, team: s
     if len(chosen) > MOST:
         call.warnings.append(f"the first {MOST} of {len(chosen)} services are shown; narrow with query or team")
     readings, sources = by_service(found), having(listed, series)
-    opened = count_open(incidents)
     rows = [
         row(
             call,
             service,
             readings.get(service.name, {}),
             sources.get(service.name, []),
-            None if opened is None else opened[service.name],
+            count_open(incidents, service.name),
         )
         for service in chosen[:MOST]
     ]
@@ -144,9 +143,15 @@ def row(
     )
 
 
-def count_open(outcomes: Sequence[Outcome[Incident]]) -> Counter[str | None] | None:
-    """Open incidents by service; None when no source could say: not knowing is not the same as none being open."""
-    answered = [outcome for outcome in outcomes if outcome.answered]
-    if not answered:
-        return None
-    return Counter(incident.service for outcome in answered for incident in outcome.reply.items)
+def count_open(outcomes: Sequence[Outcome[Incident]], service: str) -> int | None:
+    """How many incidents, or alerts, of the service are open. Several sources tell of one and the same, so it is
+    the most that any one of them has. None where nobody has any and not everybody could say: that is no 0."""
+    asked = [outcome for outcome in outcomes if outcome.status != "skipped"]
+    counts = Counter(
+        (outcome.source, incident.kind)
+        for outcome in asked
+        for incident in outcome.reply.items
+        if incident.service == service
+    )
+    complete = bool(asked) and all(outcome.status in ("ok", "no_data") for outcome in asked)
+    return max(counts.values(), default=0 if complete else None)
