@@ -1,26 +1,42 @@
-"""The one place that knows pdpyras. Its successor `pagerduty` (7.x) would be put in here and nowhere else.
+"""The one place that knows pdpyras: `Port(settings).get(path, params)` and `close()` are all that is used of it.
 
 pdpyras by itself retries a 429 for ever and a lost connection for minutes, takes proxies and credentials from the
 environment, follows redirects and reads any body whole; each of these is switched off below. Imported lazily.
+
+Its successor `pagerduty` (7.x) fits here by changing this file alone. APISession becomes
+RestApiV2Client(key, base_url=...), PDHTTPError, PDClientError and URLError become HttpError, Error and UrlError.
+It stands on httpx2, so `Trusting`, `bounded` and the exceptions of requests and urllib3 give way to a transport of
+httpx2. It raises on a redirect by itself, retries a 429 for ever just the same, and takes no base URL but https.
 """
 
 from __future__ import annotations
 
 import logging
+import ssl
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import urllib3
 from requests import Response
+from requests.adapters import HTTPAdapter
 from requests.exceptions import SSLError, Timeout
-from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, InsecureRequestWarning, ReadTimeoutError
 from urllib3.exceptions import ProtocolError as CutOffError
 
-from telemetry_mcp import HttpReply, ProtocolError, SourceError, SourceTimeoutError, UpstreamError, bounded, clean
-
-if TYPE_CHECKING:
-    from telemetry_mcp_pagerduty import PagerDuty
+from telemetry_mcp import (
+    HttpReply,
+    ProtocolError,
+    SourceError,
+    SourceTimeoutError,
+    UpstreamError,
+    bounded,
+    clean,
+    tls_context,
+)
+from telemetry_mcp_pagerduty.secret import without_secrets
+from telemetry_mcp_pagerduty.setting import Settings
 
 with warnings.catch_warnings():
     # It warns of its own end of life at import: known, and nothing that a reader of our log can change.
@@ -28,21 +44,40 @@ with warnings.catch_warnings():
     import pdpyras
 
 CONNECT_S = 3.0
-READ_S = 8.0
 PIECE = 64 * 1024
+
+
+class Trusting(HTTPAdapter):
+    """Trusts whom every other source trusts: the system's authorities and ca_file. requests has its own."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self.context, **more)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self.context, **more)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing: the context says it all."""
 
 
 class Port:
     """One session of a source, shared by its threads. `get` blocks and raises only SourceError."""
 
-    def __init__(self, settings: PagerDuty.Settings) -> None:
-        self.patience_s = settings.timeout or READ_S
+    def __init__(self, settings: Settings) -> None:
+        self.patience_s = settings.patience_s
         self.max_body = settings.max_body_mb * 2**20
         self.session = session = pdpyras.APISession(settings.api_key.get_secret_value())
         session.url = settings.base_url
         session.headers["Accept-Encoding"] = "gzip"
         session.trust_env = False
-        session.verify = str(settings.ca_file) if settings.ca_file and settings.verify_tls else settings.verify_tls
+        session.mount("https://", Trusting(trusted(settings)))
+        session.verify = settings.verify_tls
+        if not settings.verify_tls:
+            urllib3.disable_warnings(InsecureRequestWarning)
         if settings.proxy:
             session.proxies = {"http": str(settings.proxy), "https": str(settings.proxy)}
         session.timeout = (CONNECT_S, self.patience_s)
@@ -64,9 +99,10 @@ class Port:
             # It raises on 401, and names a part of the key in its text.
             response = error.response
         except pdpyras.PDClientError as error:
-            raise transport_error(error.__cause__ or error) from error
+            # No cause is kept, here and below: it may quote the request with its key.
+            raise transport_error(error.__cause__ or error) from None
         except (pdpyras.URLError, OSError, ValueError) as error:
-            raise transport_error(error) from error
+            raise transport_error(error) from None
         lowered = {name.lower(): value for name, value in response.headers.items()}
         return HttpReply(response.status_code, lowered, response.content)
 
@@ -88,9 +124,19 @@ class Port:
         self.session.close()
 
 
+def trusted(settings: Settings) -> ssl.SSLContext:
+    """Whom to trust. ProtocolError when ca_file is none."""
+    try:
+        return tls_context(settings)
+    except OSError as error:
+        raise ProtocolError(
+            f"ca_file cannot be used: {clean(str(error))}", hint="ca_file must be a PEM file of certificates"
+        ) from None
+
+
 def transport_error(error: BaseException) -> SourceError:
-    """What went wrong below HTTP. Only the network's words are repeated: a ValueError may quote a header."""
-    words = clean(str(error)) or type(error).__name__
+    """What went wrong below HTTP. Only the network's words are repeated: a ValueError may quote the key."""
+    words = clean(without_secrets(str(error))) or type(error).__name__
     if isinstance(error, Timeout | ReadTimeoutError):
         return SourceTimeoutError(f"the backend went silent: {words}")
     if isinstance(error, DecodeError):
@@ -99,6 +145,6 @@ def transport_error(error: BaseException) -> SourceError:
         return UpstreamError(f"the body was cut off in the middle: {words}")
     if isinstance(error, SSLError):
         return UpstreamError(f"no secure connection: {words}", hint="set ca_file to the authority's certificate")
-    if isinstance(error, HTTPError | OSError):
+    if isinstance(error, HTTPError | OSError) and not isinstance(error, ValueError):
         return UpstreamError(f"the backend could not be reached: {words}", hint="is it up, and is its url right?")
     return ProtocolError(f"the client library could not make the request ({type(error).__name__})")

@@ -71,9 +71,64 @@ def test_pagerduty_lists_services_people_on_call_and_changes(duty: Vendor) -> No
     deployed = [c for c in changes if c["custom_details"].get("version") == "v2.14.0"]
     assert [change["services"][0]["summary"] for change in deployed] == ["payment-processor"]
     assert deployed[0]["timestamp"].endswith("T14:02:00Z")
-    assert deployed[0]["routing_key"]
+    assert re.fullmatch(r"R[0-9A-Z]{31}", deployed[0]["routing_key"])
     assert "teams" in duty.get("/abilities").json()["abilities"]
     assert "@" in duty.get("/users/me").json()["user"]["email"]
+
+
+def test_pagerduty_knows_what_belongs_to_an_incident(duty: Vendor) -> None:
+    yesterday = [i for i in duty.get("/incidents", limit=100).json()["incidents"] if "1 s" in i["title"]][-1]
+    path = f"/incidents/{yesterday['id']}"
+    (note,) = duty.get(f"{path}/notes").json()["notes"]
+    assert note["user"]["summary"] == "Amara Okafor"
+    related = duty.get(f"{path}/related_change_events").json()
+    assert (related["limit"], related["more"]) == (None, None)
+    first = related["change_events"][0]
+    assert (first["summary"], first["correlation_reason"]) == (
+        "Deploy payment-processor v2.14.0",
+        {"reason": "most_recent"},
+    )
+    (gateway,) = duty.get(f"{path}/related_incidents").json()["related_incidents"]
+    assert gateway["incident"]["title"].startswith("api-gateway")
+    assert gateway["incident"].keys() == {"id", "created_at", "self", "title"}
+    past = duty.get(f"{path}/past_incidents", limit=5).json()
+    assert past.keys() == {"past_incidents", "total", "limit"}
+    assert all(entry["score"] > 0 for entry in past["past_incidents"])
+    assert duty.get(f"{path}/past_incidents", limit=4).status_code == 400
+
+
+def test_pagerduty_knows_what_belongs_to_a_service(duty: Vendor) -> None:
+    one = next(s for s in duty.get("/services", limit=100).json()["services"] if s["name"] == "payment-processor")
+    assert duty.get(f"/services/{one['id']}").json()["service"] == one
+    changes = duty.get(f"/services/{one['id']}/change_events", limit=100).json()["change_events"]
+    assert {change["services"][0]["id"] for change in changes} == {one["id"]}
+    edges = duty.get(f"/service_dependencies/technical_services/{one['id']}").json()["relationships"]
+    called = {edge["supporting_service"]["id"] for edge in edges if edge["dependent_service"]["id"] == one["id"]}
+    assert len(called) == len(MEMBERS["payment-processor"].calls)
+    assert len(edges) > len(called)
+    for path in ("/services/P0", "/services/P0/change_events", "/service_dependencies/technical_services/P0"):
+        assert duty.get(path).json()["error"]["code"] == 2100
+
+
+def test_pagerduty_says_how_much_may_be_asked_and_what_time_it_is(duty: Vendor) -> None:
+    services, oncalls = duty.get("/services"), duty.get("/oncalls")
+    assert services.headers["date"] == "Mon, 16 Feb 2026 15:00:00 GMT"
+    assert int(services.headers["ratelimit-remaining"]) < int(services.headers["ratelimit-limit"]) == 960
+    assert int(oncalls.headers["ratelimit-limit"]) < 960
+
+
+def test_pagerduty_sorts_by_when_incidents_were_resolved(duty: Vendor) -> None:
+    asked = {"statuses[]": "resolved", "sort_by": "resolved_at:desc", "limit": 100}
+    resolved = [one["resolved_at"] for one in duty.get("/incidents", **asked).json()["incidents"]]
+    assert resolved == sorted(resolved, reverse=True)
+    assert len(set(resolved)) > 1
+
+
+def test_pagerduty_gives_permanent_on_calls_and_expands_policies_when_asked(duty: Vendor) -> None:
+    entries = duty.get("/oncalls", **{"include[]": "escalation_policies", "limit": 100}).json()["oncalls"]
+    assert {entry["start"] is None for entry in entries} == {True, False}
+    served = {service["summary"] for entry in entries for service in entry["escalation_policy"]["services"]}
+    assert served == set(MEMBERS)
 
 
 def test_pagerduty_refuses_what_the_vendor_refuses(duty: Vendor) -> None:
