@@ -90,7 +90,7 @@ class Source:
     """Base of every source. Subclass, name the settings, override what the backend can do."""
 
     Settings: ClassVar[type[SourceSettings]] = SourceSettings
-    native_language: ClassVar[str] = ""
+    native_language: str = ""
     """What run_native takes, for the reader: `PromQL`, `NRQL`, ..."""
     capabilities: ClassVar[tuple[str, ...]] = ()
     """What it can do: filled in from the methods that it overrides."""

@@ -143,9 +143,8 @@ def test_pages_never_end(world: Emulators, duty: Vendor, blank: bool) -> None:
 
 def test_a_cursor_never_ends(world: Emulators, relic: Vendor, apps: set[str]) -> None:
     world.faults["newrelic"].set("/", Fault("endless_pages"))
-    body = {
-        "query": "{ actor { entitySearch(query: \"domain = 'APM'\") { count results { nextCursor entities { name } } } } }"
-    }
+    wanted = "count results { nextCursor entities { name } }"
+    body = {"query": f"{{ actor {{ entitySearch(query: \"domain = 'APM'\") {{ {wanted} }} }} }}"}
     answer = relic.client.post(f"{relic.url}/graphql", json=body, headers=relic.keys).json()
     found = answer["data"]["actor"]["entitySearch"]["results"]
     assert found["nextCursor"]

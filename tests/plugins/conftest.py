@@ -96,6 +96,11 @@ class Asked:
     path: str
     params: dict[str, list[str]]
     headers: dict[str, str]
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 @dataclass
@@ -139,7 +144,8 @@ class serving:
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 lowered = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(parts.path, parse_qs(parts.query), lowered)
+                body = self.rfile.read(int(lowered.get("content-length", 0)))
+                asked = Asked(parts.path, parse_qs(parts.query), lowered, body)
                 stub.asked.append(asked)
                 told = stub.answers.get(parts.path)
                 answer = told(asked) if told else Answer(b"{}", 404)
@@ -154,10 +160,14 @@ class serving:
                 while answer.drips and not pause.wait(0.02):
                     self.wfile.write(b" ")
 
+            do_POST = do_GET
+
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
         class Server(ThreadingHTTPServer):
+            request_queue_size = 128
+
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that gave up is what some tests are about."""
 

@@ -68,8 +68,8 @@ async def test_a_bad_address_is_refused_in_a_sentence(desk: Desk, uri: str, says
 
 
 async def test_sources_and_catalog_say_what_there_is(desk: Desk) -> None:
-    sources = await desk.read("telemetry://sources")
     catalog = await desk.read("telemetry://catalog")
+    sources = await desk.read("telemetry://sources")
     cpu = next(metric for metric in catalog["metrics"] if metric["name"] == "cpu")
     assert sources == (await desk.ask("list_sources")).fields
     assert catalog["services"] == sorted(MEMBERS)
