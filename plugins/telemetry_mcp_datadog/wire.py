@@ -1,37 +1,39 @@
-"""Datadog's JSON and ours: pure functions.
+"""How Datadog's JSON is read, whatever stands in it: pure functions that every subject shares.
 
-Raises ProtocolError where an answer has not the shape that Datadog documents.
+A row that cannot be read raises ProtocolError; `each` counts it and goes on. A whole that has not the shape that
+Datadog documents is a ProtocolError too.
 """
 
 from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, TypeVar
 
 from telemetry_mcp import (
     BadQueryError,
     HttpReply,
     ProtocolError,
     RateLimitedError,
-    Series,
-    Service,
+    Reply,
+    SourceError,
     UpstreamError,
-    Window,
     clean,
     parse_json,
     retry_after,
 )
 
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
 PASSING = re.compile(r"timed? ?out|internal|unavailable|try again|overload", re.IGNORECASE)
-FAMILIES = {"time": "s", "percentage": "percent", "bytes": "bytes"}
-"""Unit families whose `scale_factor` leads to one unit of ours."""
-RATES = {"second": "per_s", "minute": "per_min", "hour": "per_h"}
+MAGNITUDES = ((1e11, 1000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6))
+"""Seconds, milli-, micro- and nanoseconds: a time below the first number becomes milliseconds by the second."""
+LAST_MS = 253_402_300_799_000
 
 
 def explain(reply: HttpReply) -> str:
@@ -53,137 +55,133 @@ def words(value: Any, depth: int = 0) -> list[str]:
         return []
     if "errors" in value or "error" in value:
         return words(value.get("errors"), depth + 1) + words(value.get("error"), depth + 1)
-    text = ": ".join(str(value[key]) for key in ("title", "message", "detail") if value.get(key))
-    source = value.get("source")
-    place = (source.get("pointer") or source.get("parameter")) if isinstance(source, dict) else None
-    return [f"{text} (at {place})" if place else text or str(value.get("code") or "")]
+    said = ": ".join(str(value[key]) for key in ("title", "message", "detail") if value.get(key))
+    place = text(dig(value, "source", "pointer")) or text(dig(value, "source", "parameter"))
+    return [f"{said} (at {place})" if place else said or text(value.get("code"))]
 
 
-def words_of_repr(text: str, depth: int) -> list[str]:
+def words_of_repr(said: str, depth: int) -> list[str]:
     """Some endpoints answer with a Python dict printed into a string."""
     try:
-        return words(literal_eval(text[:4000]), depth + 1)
+        return words(literal_eval(said[:4000]), depth + 1)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return [text]
+        return [said]
 
 
-def query_series(body: Any, headers: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-    """The `series` of a v1 query, and what it complains of beside them. An error with status 200 is raised."""
-    if not isinstance(body, dict) or not isinstance(body.get("series") or [], list):
-        raise ProtocolError("the answer to a metric query is not an object with a list of series")
-    rows = [row for row in body.get("series") or [] if isinstance(row, dict)]
-    complaint = clean(str(body.get("error") or ""))
-    if rows or not (complaint or body.get("status") == "error"):
-        return rows, complaint
-    if "rate limit" in complaint.lower():
-        raise RateLimitedError(complaint, retry_after_s=retry_after(headers))
-    if PASSING.search(complaint):
-        raise UpstreamError(complaint)
-    raise BadQueryError(complaint or "the query was refused without a word of why")
+def complaint(body: Any) -> str:
+    """What an answer with status 200 complains of; empty where it is content."""
+    if not isinstance(body, dict):
+        return ""
+    said = words({"errors": body.get("errors"), "error": body.get("error")})
+    return clean("; ".join(filter(None, dict.fromkeys(said)))) or "error" * (body.get("status") == "error")
 
 
-def tags(row: Mapping[str, Any]) -> dict[str, str]:
-    """The tags a series is grouped by: `tag_set`, or `scope` where that is missing."""
-    given = row.get("tag_set")
-    listed: Iterable[str] = given if isinstance(given, list) and given else str(row.get("scope") or "").split(",")
-    return {key: value for key, found, value in (str(tag).strip().partition(":") for tag in listed) if found}
+def refusal(said: str, headers: Mapping[str, str]) -> SourceError:
+    """The error that an answer with status 200 means."""
+    if "rate limit" in said.lower():
+        return RateLimitedError(said, retry_after_s=retry_after(headers))
+    return UpstreamError(said) if PASSING.search(said) else BadQueryError(said)
 
 
-def points(
-    row: Mapping[str, Any], window: Window, *, touching: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The complete buckets of the window by their beginning, the last of duplicates; null is NaN.
+def dig(value: Any, *path: str) -> Any:
+    """What lies at a path through objects; None where one of them is missing or something else."""
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
 
-    A bucket that goes beyond the window's end is unfinished and left out; one that begins before the window and
-    reaches into it counts only with `touching`.
-    """
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def table(body: Any, *path: str) -> list[Any]:
+    """The list that an answer is about; ProtocolError when it is none."""
+    found = dig(body, *path)
+    if not isinstance(found, list):
+        raise ProtocolError(f"the answer has no list at {'.'.join(path)}")
+    return found
+
+
+def text(value: Any) -> str:
+    """A name or a title, cleaned; empty where there is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return clean(str(value))
+
+
+def required(value: Any, what: str) -> str:
+    if found := text(value):
+        return found
+    raise ProtocolError(f"without {what}")
+
+
+def number(value: Any) -> float | None:
+    """A finite number, also one that is written as text."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
     try:
-        table = np.array(row.get("pointlist") or [], dtype=np.float64).reshape(-1, 2)
-        table = table[np.isfinite(table[:, 0])]
-        interval_ms = float(row.get("interval") or 0) * 1000
-    except (ValueError, TypeError) as error:
-        raise ProtocolError("a series has points that are not pairs of time and number") from error
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    starts = table[:, 0]
-    earliest_ms = window.start_ms - (interval_ms if touching else 0)
-    keep = (starts >= earliest_ms) & (starts < window.end_ms) & (starts + interval_ms <= window.end_ms)
-    keep[:-1] &= starts[1:] != starts[:-1]
-    return table[keep, 0].astype(np.int64), table[keep, 1]
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if isfinite(found) else None
 
 
-def newest(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The newest point that is a number; empty when there is none."""
-    known = np.flatnonzero(~np.isnan(values))[-1:]
-    return times[known], values[known]
+def epoch_ms(value: Any) -> int | None:
+    """A time, as RFC 3339 text or a number of whichever magnitude; None where there is none, as with 0."""
+    if isinstance(value, str) and number(value) is None:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+    else:
+        count = number(value) or 0.0
+        found = count * next((factor for limit, factor in MAGNITUDES if abs(count) < limit), 0.0)
+    at_ms = round(found)
+    return at_ms if 0 < at_ms <= LAST_MS else None
 
 
-def unit(row: Mapping[str, Any]) -> tuple[str, float]:
-    """Our name of a series' unit, and the factor that leads to it."""
-    given = row.get("unit")
-    pair: Sequence[Any] = given if isinstance(given, list) else []
-    first, per = ((pair[i] if len(pair) > i and isinstance(pair[i], dict) else {}) for i in (0, 1))
-    if not first:
-        return "", 1.0
-    scale = first.get("scale_factor")
-    ours = FAMILIES.get(str(first.get("family")))
-    known = ours is not None and isinstance(scale, int | float)
-    name = ours if known and ours else str(first.get("name") or "")
-    if per:
-        # How many of anything in a time is a rate; how much of a measure (bytes in a second) is one of its own.
-        rate = RATES.get(str(per.get("name")), f"per {per.get('name')}")
-        name = f"{name} {rate}" if known else rate
-    return name, float(scale) if known and scale else 1.0
+def rfc3339(at_ms: int) -> str:
+    """A time as Datadog's newer endpoints take it."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def series(row: Mapping[str, Any], like: Series, window: Window, *, latest: bool = False) -> Series:
-    """One row as a Series with the names of `like`, whose unit (the settings') holds where there is one.
+def tags(given: Iterable[Any]) -> dict[str, str]:
+    """`tag:value` pairs by tag, the first of a tag counting; a bare one has the value empty."""
+    found: dict[str, str] = {}
+    for each_tag in given:
+        key, _, value = text(each_tag).strip().partition(":")
+        if key:
+            found.setdefault(key, value)
+    return found
 
-    With `latest`, only its newest point that is a number; none when there is none.
+
+def each(rows: Sequence[Any], read: Callable[[Row], T | None], what: str) -> Reply[T]:
+    """What `read` makes of the rows; None is left out. A row that cannot be read is counted in a warning.
+
+    ProtocolError when none can be.
     """
-    times, values = points(row, window, touching=latest)
-    if latest:
-        times, values = newest(times, values)
-    name, factor = (like.unit, 1.0) if like.unit else unit(row)
-    return replace(like, timestamps_ms=times, values=values * factor, unit=name)
+    items: list[T] = []
+    unread = 0
+    for row in rows:
+        try:
+            item = read(row) if isinstance(row, dict) else None
+            unread += not isinstance(row, dict)
+        except ProtocolError:
+            item, unread = None, unread + 1
+        if item is not None:
+            items.append(item)
+    if rows and unread == len(rows):
+        raise ProtocolError(f"none of {unread} {what} could be read")
+    return Reply(items, warnings=[f"{unread} {what} could not be read"] if unread else [])
 
 
-def apm_services(body: Any, env: str) -> list[Service]:
-    """The names of GET /api/v2/apm/services."""
-    data = body.get("data") if isinstance(body, dict) else None
-    attributes = data.get("attributes") if isinstance(data, dict) else None
-    names = attributes.get("services") if isinstance(attributes, dict) else None
-    if not isinstance(names, list):
-        raise ProtocolError("the APM service list has no data.attributes.services")
-    return [Service(clean(str(name)), environment=env) for name in names if name]
-
-
-def catalog_services(body: Any) -> list[Service]:
-    """One page of GET /api/v2/catalog/entity."""
-    data = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(data, list):
-        raise ProtocolError("the software catalog's page has no list of data")
-    rows = [row.get("attributes") for row in data if isinstance(row, dict)]
-    return [catalog_service(row) for row in rows if isinstance(row, dict) and row.get("name")]
-
-
-def catalog_service(row: Mapping[str, Any]) -> Service:
-    listed = row.get("tags") if isinstance(row.get("tags"), list) else []
-    pairs = dict(str(tag).partition(":")[::2] for tag in listed or [])
-    owner = row.get("owner") or pairs.get("team")
-    return Service(
-        clean(str(row["name"])),
-        team=clean(str(owner)) if owner else None,
-        environment=pairs.get("env"),
-        tags={clean(key): clean(value) for key, value in pairs.items()},
-    )
-
-
-def united(listed: Iterable[Service]) -> list[Service]:
-    """One Service a name: the first that knows a thing wins."""
-    byname: dict[str, Service] = {}
-    for new in listed:
-        old = byname.get(new.name, new)
-        byname[new.name] = Service(
-            new.name, old.team or new.team, old.environment or new.environment, {**new.tags, **old.tags}
-        )
-    return [byname[name] for name in sorted(byname)]
+def limited(found: Reply[T], limit: int, what: str) -> Reply[T]:
+    """The first `limit` items; how many more there were stands in `partial`."""
+    left = len(found.items) - limit
+    if left <= 0:
+        return found
+    reasons = [found.partial, f"{left} {what} were left out"]
+    return replace(found, items=found.items[:limit], partial="; ".join(filter(None, reasons)))

@@ -1,7 +1,9 @@
-"""Which Datadog is asked and with whose keys, and how a check looks at them."""
+"""Which Datadog is asked, with whose keys, and what of the vendor's client is in memory."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 
 from telemetry_mcp import SeriesQuery, Window
 from telemetry_mcp_datadog import Datadog, telemetry_sources
+from telemetry_mcp_datadog.setting import Settings
 
 if TYPE_CHECKING:
     from tests.plugins.conftest import ConnectDatadog, Stub
@@ -32,8 +35,8 @@ async def test_the_environment_cannot_turn_a_source_elsewhere(
     one = connect_datadog(stub.url)
     assert len((await one.fetch_series(QUESTION)).items) == 1
     assert "of-the-environment" not in stub.asked[0].headers.values()
-    assert one.client is not None
-    assert one.client.api.configuration.host == stub.url
+    assert one.session.client is not None
+    assert one.session.client.api.configuration.host == stub.url
     assert source_of_site("us5.datadoghq.com") == "https://api.us5.datadoghq.com"
 
 
@@ -61,25 +64,52 @@ async def test_two_tenants_in_one_process_keep_their_keys_apart(
     assert {asked.headers["dd-application-key"] for asked in stranger.asked} == {"app-key-2"}
 
 
-async def test_the_check_looks_at_the_key_and_at_each_scope(stub: Stub, datadog: Datadog) -> None:
-    stub.on("/api/v1/validate", {"valid": True})
-    stub.on("/api/v1/query", NOTHING)
-    stub.on("/api/v2/catalog/entity", {"errors": ["Forbidden"]}, 403)
-    checks = (await datadog.check()).items
-    assert [(check.name, check.ok) for check in checks] == [
-        ("api key", True),
-        ("timeseries_query", True),
-        ("apm_service_catalog_read", False),
-    ]
-    assert "apm_service_catalog_read" in checks[2].fix
-    assert "dd-application-key" not in stub.asked[0].headers
+@pytest.mark.parametrize(
+    ("site", "shown"),
+    [
+        ("datadoghq.com", "https://app.datadoghq.com"),
+        ("us3.datadoghq.com", "https://us3.datadoghq.com"),
+        ("datadoghq.eu", "https://app.datadoghq.eu"),
+        ("ddog-gov.com", "https://app.ddog-gov.com"),
+    ],
+)
+def test_a_person_is_led_to_the_sites_own_pages(site: str, shown: str) -> None:
+    table = {"plugin": "datadog", "site": site, "api_key": "a", "app_key": "b"}
+    assert Settings.model_validate(table).app_url == shown
 
 
-async def test_the_check_stops_at_a_refused_key(stub: Stub, datadog: Datadog) -> None:
-    stub.on("/api/v1/validate", {"errors": ["API key required"]}, 403)
-    (check,) = (await datadog.check()).items
-    assert not check.ok
-    assert "api_key" in check.fix
+ASK_EVERYTHING = """
+import sys
+from telemetry_mcp import Quota, SourceError, Window
+from telemetry_mcp_datadog import Datadog
+assert not [name for name in sys.modules if name.startswith("datadog_api_client")]
+from telemetry_mcp_datadog.client import Client
+table = {"plugin": "datadog", "url": "http://127.0.0.1:1", "api_key": "a", "app_key": "b"}
+client = Client(Datadog.Settings.model_validate(table), Quota())
+calls = [
+    lambda: client.validate(), lambda: client.validate_keys(), lambda: client.query(1, 2, "x"),
+    lambda: client.timeseries({"data": {}}), lambda: client.tags("m", "s"), lambda: client.apm_services("*"),
+    lambda: client.catalog(0, 1), lambda: client.relations("RelationTypeDependsOn", 0, 1),
+    lambda: client.definitions(0, 1), lambda: client.incidents("q", 0, 1),
+    lambda: client.monitor_groups("q", 0, 1), lambda: client.events({"page": {}}),
+    lambda: client.deployments({"data": {}}), lambda: client.slos(0, 1), lambda: client.slo_history("x", 1, 2),
+]
+unreachable = 0
+for call in calls:
+    try:
+        call()
+    except SourceError as error:
+        unreachable += "could not be reached" in str(error)
+heavy = [name for name in sys.modules if name in ("datadog_api_client.v2.models", "datadog_api_client.v1.models")]
+print(unreachable == len(calls), heavy)
+"""
+
+
+def test_no_call_loads_the_clients_models() -> None:
+    """In a process of its own, where nobody else has loaded them."""
+    command = [sys.executable, "-W", "error", "-c", ASK_EVERYTHING]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (said.stdout, said.stderr) == ("True []\n", "")
 
 
 def test_the_hook_hands_over_the_class() -> None:

@@ -1,13 +1,10 @@
-"""An emulator of the Datadog API over the simulated estate: cpu, memory and p95 latency, with its own noise.
+"""An emulator of the Datadog API over the simulated estate, with its own noise.
 
 Keys go in DD-API-KEY and DD-APPLICATION-KEY. Its agents report a few seconds beside the full minute, and the
 longer the window, the longer the interval it rolls up to.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from telemetry_mcp.demo import noise
-from telemetry_mcp.demo.dogql import MetricQuery, QueryError, parse
+from telemetry_mcp.demo.datadog_event import Events
+from telemetry_mcp.demo.datadog_metric import METRICS, groups
+from telemetry_mcp.demo.datadog_objective import Objectives
+from telemetry_mcp.demo.datadog_service import Services
+from telemetry_mcp.demo.datadog_wire import API_KEY, APP_KEY, Clock, Document, Gate, Refused, at
+from telemetry_mcp.demo.dogql import Formula, formula, parse
 from telemetry_mcp.demo.estate import Estate
 from telemetry_mcp.demo.fault import Fault, Faults
-from telemetry_mcp.demo.topology import ENVIRONMENT, Member
 from telemetry_mcp.demo.wire import answer, emulator
 
-API_KEY = "demo-datadog-api-key"
-APP_KEY = "demo-datadog-app-key"
+__all__ = ["API_KEY", "APP_KEY", "LIMITED", "app"]
+
 LIMITED = Fault(
     "rate_limit",
     headers={
@@ -36,92 +36,40 @@ LIMITED = Fault(
     },
 )
 
-_PERCENT = {
-    "family": "percentage",
-    "scale_factor": 1.0,
-    "name": "percent",
-    "short_name": "%",
-    "plural": "percent",
-    "id": 17,
-}
-_SECOND = {
-    "family": "time",
-    "scale_factor": 1.0,
-    "name": "second",
-    "short_name": "s",
-    "plural": "seconds",
-    "id": 11,
-}
-# What a metric is in the estate, its factor and its unit.
-_METRICS: dict[str, tuple[str, float, dict[str, object]]] = {
-    "system.cpu.total": ("cpu", 1.0, _PERCENT),
-    "system.mem.pct_used": ("memory", 1.0, _PERCENT),
-    "trace.http.request.duration.by.service.95p": ("latency_p95", 0.001, _SECOND),
-}
 # The longest window in seconds of each interval.
 _INTERVALS = ((4 * 3600, 60), (86_400, 300), (2 * 86_400, 600), (7 * 86_400, 3600))
 _LONGEST_INTERVAL = 14_400
 _OFFSET_S = 7
-_NOISE = 0.01
-_REDUCE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "sum": lambda rows: rows.sum(axis=0),
-    "avg": lambda rows: rows.mean(axis=0),
-    "min": lambda rows: rows.min(axis=0),
-    "max": lambda rows: rows.max(axis=0),
-}
-
-
-class Refused(Exception):
-    """A status and the vendor's words."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 def app(estate: Estate, clock: Callable[[], int], faults: Faults) -> Starlette:
-    """The API of one organization; `clock` gives epoch ms."""
-    vendor = _Datadog(estate, clock)
+    """The API of one organization; `clock` gives epoch ms, and nothing that happens later is known yet."""
+    gate, vendor = Gate(clock), _Datadog(estate, clock)
+    services, events, objectives = Services(estate), Events(estate, clock), Objectives(estate, clock)
+
+    async def validate(request: Request) -> Response:
+        if request.headers.get("dd-api-key") != API_KEY:
+            return answer({"errors": ["API key required"]}, 403, gate.date())
+        return answer({"valid": True}, headers=gate.date())
+
     routes = [
-        Route("/api/v1/validate", vendor.validate),
-        Route("/api/v1/query", _guarded(vendor.query)),
-        Route("/api/v1/service_dependencies", _guarded(vendor.dependencies)),
-        Route("/api/v2/apm/services", _guarded(vendor.apm_services)),
-        Route("/api/v2/catalog/entity", _guarded(vendor.catalog)),
-        Route("/api/v2/services/definitions", _guarded(vendor.definitions)),
+        Route("/api/v1/validate", validate),
+        Route("/api/v2/validate_keys", gate.behind(lambda request: {"status": "ok"})),
+        Route("/api/v1/query", gate.behind(vendor.query, "batch_query")),
+        Route("/api/v2/query/timeseries", gate.behind(vendor.timeseries, "query_timeseries"), methods=["POST"]),
+        Route("/api/v2/metrics/{metric}/all-tags", gate.behind(services.tags, "metrics_all_tags")),
+        Route("/api/v2/apm/services", gate.behind(services.apm)),
+        Route("/api/v2/catalog/entity", gate.behind(services.catalog)),
+        Route("/api/v2/catalog/relation", gate.behind(services.relations)),
+        Route("/api/v2/services/definitions", gate.behind(services.definitions)),
+        Route("/api/v2/incidents/search", gate.behind(events.incidents)),
+        Route("/api/v1/monitor/groups/search", gate.behind(events.monitor_groups)),
+        Route("/api/v2/events/search", gate.behind(events.search, "events_search"), methods=["POST"]),
+        Route("/api/v2/dora/deployments", gate.behind(events.deployments), methods=["POST"]),
+        Route("/api/v1/slo", gate.behind(objectives.listed)),
+        Route("/api/v1/slo/{id}/history", gate.behind(objectives.history, "slo_history")),
     ]
     return emulator(routes, faults, {404: _not_found})
-
-
-def _guarded(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
-    """An endpoint behind both keys, with the rate limit's headers."""
-    left = 300
-
-    async def endpoint(request: Request) -> Response:
-        nonlocal left
-        left = left - 1 if left else 299
-        headers = {
-            "x-ratelimit-limit": "300",
-            "x-ratelimit-period": "60",
-            "x-ratelimit-remaining": str(left),
-            "x-ratelimit-reset": "42",
-            "x-ratelimit-name": "batch_query",
-        }
-        if "dd-api-key" not in request.headers:
-            return answer({"errors": ["Unauthorized"]}, 401, headers)
-        keys = (request.headers["dd-api-key"], request.headers.get("dd-application-key"))
-        if keys != (API_KEY, APP_KEY):
-            return answer({"errors": ["Forbidden"]}, 403, headers)
-        try:
-            return answer(handler(request), headers=headers)
-        except Refused as refused:
-            return answer({"status": "error", "error": str(refused)}, refused.status, headers)
-        except QueryError as error:
-            return answer(
-                {"status": "error", "error": f"Error parsing query: unable to parse {error}"}, 400, headers
-            )
-
-    return endpoint
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
@@ -129,167 +77,88 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 class _Datadog:
-    def __init__(self, estate: Estate, clock: Callable[[], int]) -> None:
+    """Metric queries, of both APIs."""
+
+    def __init__(self, estate: Estate, clock: Clock) -> None:
         self._estate = estate
         self._clock = clock
 
-    async def validate(self, request: Request) -> Response:
-        if request.headers.get("dd-api-key") != API_KEY:
-            return answer({"errors": ["API key required"]}, 403)
-        return answer({"valid": True})
-
-    def query(self, request: Request) -> object:
+    def query(self, request: Request) -> Document:
         start, end = _seconds(request, "from"), _seconds(request, "to")
         if start >= end:
             raise Refused(400, "Invalid query input:\n'from' must be before 'to'")
-        asking = parse(request.query_params.get("query", ""))
-        series = self._series(asking, start, end) if asking.metric in _METRICS else []
+        asking = formula(request.query_params.get("query", ""))
+        first = next(iter(asking.queries.values()))
+        width = first.rollup or _interval(end - start)
+        stamps = self._stamps(start, end, width)
+        found = groups(self._estate, asking, stamps, width) if len(stamps) else {}
         return {
             "status": "ok",
             "resp_version": 1,
-            "series": series,
+            "series": [_one_series(asking, group, stamps, values, width) for group, values in found.items()],
             "to_date": end * 1000,
             "query": asking.text,
             "message": "",
             "res_type": "time_series",
             "times": [],
             "from_date": start * 1000,
-            "group_by": list(asking.by),
+            "group_by": list(first.by),
             "values": [],
         }
 
-    def _series(self, asking: MetricQuery, start: int, end: int) -> list[dict[str, object]]:
-        width = asking.rollup or _interval(end - start)
+    def timeseries(self, request: Request) -> Document:
+        """As the real one it takes the wished interval (ms) for the least, and leaves empty buckets out."""
+        if at(request.state.body, "data", "type") != "timeseries_request":
+            raise Refused(400, 'API input validation failed: Invalid type. Expected "timeseries_request".')
+        asked = at(request.state.body, "data", "attributes")
+        queries = {at(one, "name"): parse(at(one, "query")) for one in at(asked, "queries")}
+        text = at(at(asked, "formulas")[0], "formula")
+        start, end = int(at(asked, "from")) // 1000, -(-int(at(asked, "to")) // 1000)
+        width = max(int(asked.get("interval", 0)) // 1000, _interval(end - start))
+        stamps = self._stamps(start, end, width)
+        asking = Formula(text, text, queries)
+        found = groups(self._estate, asking, stamps, width) if len(stamps) else {}
+        series = [
+            {"group_tags": group.split(",") if group else [], "query_index": 0, "unit": _unit(asking)}
+            for group in found
+        ]
+        attributes = {"series": series, "times": stamps if found else [], "values": [*found.values()]}
+        return {"data": {"id": "0", "type": "timeseries_response", "attributes": attributes}}
+
+    def _stamps(self, start: int, end: int, width: int) -> NDArray[np.int64]:
         first = -(-(start - _OFFSET_S) // width) * width + _OFFSET_S
         stamps = np.arange(first, min(end, self._clock() // 1000), width, dtype=np.int64) * 1000
-        stamps = stamps[stamps >= self._estate.start_ms]
-        groups: dict[str, list[NDArray[np.float64]]] = {}
-        for member in self._estate.members.values():
-            tags = _tags(member)
-            if all(tags.get(tag) in let or "*" in let for tag, let in asking.scope.items()):
-                group = ",".join(f"{tag}:{tags[tag]}" for tag in asking.by if tag in tags)
-                groups.setdefault(group, []).append(self._points(member, asking.metric, stamps, width))
-        if not len(stamps):
-            return []
-        reduce = _REDUCE[asking.aggregator or "avg"]
-        return [
-            _one_series(asking, group, stamps, reduce(np.stack(rows)), width) for group, rows in groups.items()
-        ]
-
-    def _points(self, member: Member, metric: str, stamps: NDArray[np.int64], width: int) -> NDArray[np.float64]:
-        name, factor, _ = _METRICS[metric]
-        values = self._estate.average(member.name, name, stamps, width * 1000)
-        own = noise.normal(stamps // 1000, noise.salt(self._estate.seed, "datadog", member.name, name))
-        return values * factor * (1 + _NOISE * own)
-
-    def dependencies(self, request: Request) -> object:
-        _environment(request, "env")
-        return {member.name: {"calls": list(member.calls)} for member in self._estate.members.values()}
-
-    def apm_services(self, request: Request) -> object:
-        known = _environment(request, "filter[env]")
-        traced = [member.name for member in self._estate.members.values() if member.kind == "app" and known]
-        flags = [{"isTraced": True, "isUsm": False} for _ in traced]
-        attributes = {"services": traced, "metadata": flags}
-        return {"data": {"id": "services", "type": "services_list", "attributes": attributes}}
-
-    def catalog(self, request: Request) -> object:
-        offset = int(request.query_params.get("page[offset]", 0))
-        limit = min(int(request.query_params.get("page[limit]", 100)), 100)
-        kind = request.query_params.get("filter[kind]", "service")
-        entities = [self._entity(member) for member in self._estate.members.values() if kind == "service"]
-        page = entities[offset : offset + limit]
-        path = f"/api/v2/catalog/entity?page%5Blimit%5D={limit}&page%5Boffset%5D="
-        links = {"self": f"{path}{offset}"}
-        if len(page) == limit:
-            links["next"] = f"{path}{offset + limit}"
-        return {"data": page, "meta": {"count": len(page), "includeCount": 0}, "links": links}
-
-    def _entity(self, member: Member) -> dict[str, object]:
-        born = datetime.fromtimestamp(self._estate.start_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {
-            "id": _uuid(member),
-            "type": "entity",
-            "attributes": {
-                "apiVersion": "v3",
-                "kind": "service",
-                "namespace": "default",
-                "owner": member.team,
-                "name": member.name,
-                "displayName": member.name,
-                "tags": _tag_list(member),
-            },
-            "meta": {
-                "createdAt": born,
-                "modifiedAt": born,
-                "ingestionSource": "api",
-                "origin": "unknown",
-            },
-        }
-
-    def definitions(self, request: Request) -> object:
-        size = int(request.query_params.get("page[size]", 10))
-        start = int(request.query_params.get("page[number]", 0)) * size
-        members = list(self._estate.members.values())[start : start + size]
-        return {"data": [_definition(member) for member in members]}
-
-
-def _definition(member: Member) -> dict[str, object]:
-    return {
-        "type": "service-definition",
-        "id": _uuid(member).replace("-", ""),
-        "attributes": {
-            "meta": {"ingestion-source": "api", "origin": "unknown", "warnings": []},
-            "schema": {
-                "schema-version": "v2.2",
-                "dd-service": member.name,
-                "team": member.team,
-                "tier": str(member.tier),
-                "languages": [member.language],
-                "tags": _tag_list(member),
-            },
-        },
-    }
+        return stamps[stamps >= self._estate.start_ms]
 
 
 def _one_series(
-    asking: MetricQuery, group: str, stamps: NDArray[np.int64], values: NDArray[np.float64], width: int
-) -> dict[str, object]:
-    scope = group or "*"
+    asking: Formula, group: str, stamps: NDArray[np.int64], values: NDArray[np.float64], width: int
+) -> Document:
+    first, scope = next(iter(asking.queries.values())), group or "*"
     return {
         "end": int(stamps[-1]) + width * 1000 - 1,
         "start": int(stamps[0]),
         "length": len(stamps),
         "attributes": {},
-        "metric": asking.metric,
-        "display_name": asking.metric,
+        "metric": first.metric,
+        "display_name": first.metric,
         "interval": width,
         "tag_set": group.split(",") if group else [],
         "scope": scope,
         "query_index": 0,
-        "aggr": asking.aggregator,
-        "expression": f"{asking.metric}{{{scope}}}",
-        "unit": [_METRICS[asking.metric][2], None],
+        "aggr": first.aggregator,
+        "expression": f"{first.metric}{{{scope}}}",
+        "unit": _unit(asking),
         "pointlist": list(zip(stamps.tolist(), values.tolist(), strict=True)),
     }
 
 
-def _tags(member: Member) -> dict[str, str]:
-    return {
-        "service": member.name,
-        "team": member.team,
-        "env": ENVIRONMENT,
-        "tier": str(member.tier),
-        "language": member.language,
-    }
-
-
-def _tag_list(member: Member) -> list[str]:
-    return [f"{tag}:{value}" for tag, value in _tags(member).items()]
-
-
-def _uuid(member: Member) -> str:
-    return str(uuid5(NAMESPACE_URL, f"service:{member.name}"))
+def _unit(asking: Formula) -> list[object] | None:
+    """Arithmetic has no unit."""
+    (first, *others) = asking.queries.values()
+    if others or asking.expression.strip() not in asking.queries:
+        return None
+    return [METRICS[first.metric].unit, None]
 
 
 def _interval(span: int) -> int:
@@ -301,10 +170,3 @@ def _seconds(request: Request, name: str) -> int:
     if not text.lstrip("-").isdigit():
         raise Refused(400, f"Missing required param: {name}")
     return int(text)
-
-
-def _environment(request: Request, name: str) -> bool:
-    """Whether the environment asked for is the one there is; it has to be given."""
-    if name not in request.query_params:
-        raise Refused(400, f"Missing required param: {name}")
-    return request.query_params[name] == ENVIRONMENT
