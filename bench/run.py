@@ -12,6 +12,7 @@ from pathlib import Path
 import decode
 import fanout
 import http_calls
+import sources
 import start
 import tokens
 from figure import Figure
@@ -22,6 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.md"
 PARTS: tuple[Callable[[], list[Figure]], ...] = (
     fanout.measure,
     decode.measure,
+    sources.measure,
     http_calls.measure,
     start.measure,
     tokens.measure,

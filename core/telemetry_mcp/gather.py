@@ -48,9 +48,14 @@ async def gather(calls: Mapping[str, Callable[[], Awaitable[Reply[T]]]]) -> Repl
     return joined([replies[name] for name in calls if name in replies], failures)
 
 
+def told(error: SourceError) -> str:
+    """The error with its hint, where that says more than every error of its kind does."""
+    return str(error) if error.hint == error.default_hint else f"{error} ({error.hint})"
+
+
 def joined(replies: list[Reply[T]], failures: Mapping[str, SourceError]) -> Reply[T]:
     reasons = [reply.partial for reply in replies if reply.partial]
-    reasons += [f"{name}: {error}" for name, error in failures.items()]
+    reasons += [f"{name}: {told(error)}" for name, error in failures.items()]
     return Reply(
         items=[item for reply in replies for item in reply.items],
         queries=list(dict.fromkeys(query for reply in replies for query in reply.queries)),

@@ -199,8 +199,9 @@ class Service:
 class Incident:
     """An incident, or with `kind` "alert" a firing alert: something that a person may be paged for.
 
-    `status` is triggered, acknowledged or resolved, unknown where a source does not say; `urgency` high or low. `relation` and `score` are set where
-    it stands in relation to another one: "past" (an earlier one like it) or "related" (of the same time).
+    `status` is triggered, acknowledged or resolved, unknown where a source does not say; `urgency` high or low.
+    `relation` and `score` are set where it stands in relation to another one: "past" (an earlier one like it) or
+    "related" (of the same time).
     """
 
     id: str

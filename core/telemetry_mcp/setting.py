@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -87,7 +88,7 @@ class SourceSettings(PluginSettings):
     max_concurrency: int = Field(16, ge=1, le=256, description="calls of this source under way at once")
     allow_native: bool = Field(False, description="let query_source pass native queries through")
     preset: tuple[str, ...] = Field((), description="sets of queries for common metrics, by name")
-    metrics: dict[str, MetricQuery] = Field(default_factory=dict, description="normalized name -> query")
+    metrics: Mapping[str, MetricQuery] = Field(default_factory=dict, description="normalized name -> query")
 
 
 class RemoteSettings(SourceSettings):

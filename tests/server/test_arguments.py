@@ -27,6 +27,7 @@ SERVICES = (
 )
 INVENTORIES = {
     *("/api/v1/label/service/values", "/api/v1/series", "/api/v2/catalog/entity", "/api/v2/apm/services"),
+    *("/api/v2/services/definitions", "/api/v2/metrics/system.cpu.total/all-tags"),
     *("/graphql", "/services"),
 }
 

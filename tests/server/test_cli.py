@@ -107,10 +107,12 @@ def test_an_answer_with_a_gap_ends_well_and_says_so_on_stderr(run: Run) -> None:
 
 
 def test_no_source_answering_is_an_error_that_still_shows_the_ledger(run: Run) -> None:
-    result = run("call", "list_incidents", "--json", "--demo", "--fault", "pagerduty=rate_limit:30")
+    sources = ("prometheus", "datadog", "newrelic", "pagerduty")
+    faults = [word for source in sources for word in ("--fault", f"{source}=rate_limit:30")]
+    result = run("call", "list_incidents", "--json", "--demo", *faults)
     assert result.exit_code == 1
-    pagerduty = next(source for source in fields(result)["sources"] if source["name"] == "pagerduty")
-    assert pagerduty["error"]["kind"] == "rate_limited"
+    kinds = {source["name"]: source["error"]["kind"] for source in fields(result)["sources"]}
+    assert kinds == dict.fromkeys(sources, "rate_limited")
 
 
 def test_the_timeout_is_the_longest_wait(run: Run) -> None:
