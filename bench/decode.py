@@ -1,4 +1,5 @@
-"""A 5 MB Prometheus matrix to series, against orjson.loads of the same body; and how long the loop stood still."""
+"""A 5 MB body of Prometheus and one of Datadog to series, against orjson.loads of the same body; and how long the
+loop stood still meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import numpy as np
 import orjson
 from figure import Figure
 
-from telemetry_mcp import Context, Http, Reply, Series, SeriesQuery, Window
+from telemetry_mcp import Context, Http, HttpReply, Reply, Series, SeriesQuery, Window
+from telemetry_mcp_datadog.series import Asked, read_v1
 from telemetry_mcp_prometheus import Prometheus
 
 SERIES, POINTS, STEP_MS = 100, 1440, 60_000
@@ -70,6 +72,42 @@ async def rounds(body: bytes) -> tuple[float, float, float]:
     return median(plugin), median(bare), median(stalls)
 
 
+def pointlists() -> bytes:
+    """What Datadog's v1 query answers for 100 services and a day of minutes."""
+    values = np.random.default_rng(1).random((SERIES, POINTS)) * 100
+    rows = [
+        {
+            "metric": "system.cpu.user",
+            "expression": f"avg:system.cpu.user{{service:service-{row:03}}}",
+            "scope": f"service:service-{row:03}",
+            "tag_set": [f"service:service-{row:03}"],
+            "unit": [{"family": "percentage", "name": "percent", "scale_factor": 1.0}, None],
+            "interval": 60,
+            "length": POINTS,
+            "pointlist": [[float(START_MS + STEP_MS * i), float(values[row, i])] for i in range(POINTS)],
+        }
+        for row in range(SERIES)
+    ]
+    return orjson.dumps({"status": "ok", "series": rows, "query": "avg:system.cpu.user{*} by {service}"})
+
+
+def datadog() -> Figure:
+    body = pointlists()
+    window = Window(START_MS, START_MS + POINTS * STEP_MS)
+    asked = Asked("avg:system.cpu.user{*} by {service}", window, STEP_MS, "cpu")
+    plugin, bare = [], []
+    for _ in range(ROUNDS):
+        started = perf_counter()
+        orjson.loads(body)
+        bare.append(perf_counter() - started)
+        started = perf_counter()
+        got = read_v1(HttpReply(200, {}, body), asked)
+        plugin.append(perf_counter() - started)
+        assert sum(len(series) for series in got.items) == SERIES * POINTS
+    what = f"{len(body) / 1e6:.1f} MB Datadog answer to series"
+    return Figure(what, median(plugin) * 1000, "ms", 3.0, median(bare) * 1000, "orjson.loads")
+
+
 def measure() -> list[Figure]:
     body = matrix()
     plugin, bare, stall = anyio.run(rounds, body)
@@ -77,4 +115,5 @@ def measure() -> list[Figure]:
     return [
         Figure(f"{size} Prometheus matrix to series", plugin * 1000, "ms", 2.0, bare * 1000, "orjson.loads"),
         Figure("longest stall of the event loop meanwhile", stall * 1000, "ms", 50),
+        datadog(),
     ]

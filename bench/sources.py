@@ -27,7 +27,7 @@ from figure import Figure
 from telemetry_mcp.config import read
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import SeriesQuery
+from telemetry_mcp.question import SeriesQuery
 from telemetry_mcp.server import history
 from telemetry_mcp.server.argument import aligned, period, step_of
 from telemetry_mcp.server.call import Call

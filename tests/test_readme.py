@@ -13,7 +13,7 @@ from telemetry_mcp.catalog import BUILT_IN
 from telemetry_mcp.config import read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import SeriesQuery
+from telemetry_mcp.question import SeriesQuery
 from telemetry_mcp.registry import load
 from telemetry_mcp.server.envelope import Answer, Coverage, Line
 from telemetry_mcp.server.tools import TOOLS

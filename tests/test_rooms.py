@@ -17,9 +17,10 @@ PLUGIN_PREFIX = "telemetry_mcp_"
 
 LAYERS = (
     {"analysis", "boundary", "demo", "errors", "log", "model", "text", "unit"},
-    {"problem", "secret", "setting"},
+    {"problem", "question", "secret", "setting"},
     {"quota"},
-    {"breaker", "cache", "catalog", "gather", "http", "thread"},
+    {"breaker", "cache", "catalog", "client", "gather", "thread"},
+    {"http"},
     {"audit", "config", "detector", "source"},
     {"guard", "hookspecs"},
     {"plugin"},

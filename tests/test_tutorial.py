@@ -17,8 +17,14 @@ from telemetry_mcp.config import read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.errors import ConfigError
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import Outcome, Question, SeriesQuery, ServiceQuery, Window
+from telemetry_mcp.model import Outcome
 from telemetry_mcp.plugin import GROUP
+from telemetry_mcp.question import (
+    Question,
+    SeriesQuery,
+    ServiceQuery,
+    Window,
+)
 from telemetry_mcp.registry import load
 from telemetry_mcp.testing.backend import Backend
 

@@ -4,6 +4,7 @@ These names are all that a plugin author needs; everything else is the engine's 
 """
 
 from telemetry_mcp.audit import AuditRecord, AuditSink
+from telemetry_mcp.client import tls_context
 from telemetry_mcp.detector import Detector
 from telemetry_mcp.errors import (
     AuthError,
@@ -30,27 +31,28 @@ from telemetry_mcp.http import (
     http_for,
     parse_json,
     retry_after,
-    tls_context,
 )
 from telemetry_mcp.model import (
     Change,
-    ChangeQuery,
     Check,
     Dependency,
-    DependencyQuery,
     Entry,
     Incident,
-    IncidentQuery,
-    NativeQuery,
     OnCall,
-    OnCallQuery,
-    RelatedQuery,
     Reply,
     Series,
-    SeriesQuery,
     Service,
-    ServiceQuery,
     Slo,
+)
+from telemetry_mcp.question import (
+    ChangeQuery,
+    DependencyQuery,
+    IncidentQuery,
+    NativeQuery,
+    OnCallQuery,
+    RelatedQuery,
+    SeriesQuery,
+    ServiceQuery,
     SloQuery,
     TimelineQuery,
     Window,

@@ -13,11 +13,13 @@ from cachetools import TLRUCache
 from pydantic import Field
 
 from telemetry_mcp.model import (
+    Reply,
+    Series,
+)
+from telemetry_mcp.question import (
     ChangeQuery,
     IncidentQuery,
     Question,
-    Reply,
-    Series,
     SeriesQuery,
     ServiceQuery,
     Window,

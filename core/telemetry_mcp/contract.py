@@ -16,12 +16,14 @@ from telemetry_mcp.model import (
     Entry,
     Incident,
     OnCall,
-    Question,
     Reply,
     Series,
-    SeriesQuery,
     Service,
     Slo,
+)
+from telemetry_mcp.question import (
+    Question,
+    SeriesQuery,
 )
 from telemetry_mcp.registry import Instance
 from telemetry_mcp.text import clean, plain

@@ -22,8 +22,12 @@ from anyio.abc import TaskGroup
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.cache import Cache, CacheSettings, Entry, MemoryCache, key_of, ttl_s
 from telemetry_mcp.contract import fit
-from telemetry_mcp.model import Outcome, Question, Reply
+from telemetry_mcp.model import (
+    Outcome,
+    Reply,
+)
 from telemetry_mcp.outcome import failed, late, missing, narrow, status_of, unsupported
+from telemetry_mcp.question import Question
 from telemetry_mcp.registry import Instance, Registry
 from telemetry_mcp.source import now_ms
 

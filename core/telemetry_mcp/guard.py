@@ -11,7 +11,8 @@ from anyio import CapacityLimiter, move_on_after, sleep
 
 from telemetry_mcp.breaker import Breaker, Pause
 from telemetry_mcp.errors import BusyError, RateLimitedError, SourceError, SourceTimeoutError
-from telemetry_mcp.model import Question, Reply
+from telemetry_mcp.model import Reply
+from telemetry_mcp.question import Question
 from telemetry_mcp.source import Source
 
 T = TypeVar("T")

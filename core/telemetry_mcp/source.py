@@ -24,23 +24,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from telemetry_mcp.model import (
     Change,
-    ChangeQuery,
     Check,
     Dependency,
-    DependencyQuery,
     Entry,
     Incident,
-    IncidentQuery,
-    NativeQuery,
     OnCall,
-    OnCallQuery,
-    RelatedQuery,
     Reply,
     Series,
-    SeriesQuery,
     Service,
-    ServiceQuery,
     Slo,
+)
+from telemetry_mcp.question import (
+    ChangeQuery,
+    DependencyQuery,
+    IncidentQuery,
+    NativeQuery,
+    OnCallQuery,
+    RelatedQuery,
+    SeriesQuery,
+    ServiceQuery,
     SloQuery,
     TimelineQuery,
 )

@@ -7,16 +7,18 @@ import pytest
 
 from telemetry_mcp.cache import ITEM_BYTES, CacheSettings, Entry, MemoryCache, key_of, ttl_s
 from telemetry_mcp.model import (
+    Reply,
+    Series,
+    Service,
+)
+from telemetry_mcp.question import (
     ChangeQuery,
     CheckQuery,
     DependencyQuery,
     IncidentQuery,
     NativeQuery,
     Question,
-    Reply,
-    Series,
     SeriesQuery,
-    Service,
     ServiceQuery,
     Window,
 )

@@ -14,14 +14,16 @@ from pydantic import SecretStr
 from telemetry_mcp.errors import AuthError, BadQueryError, RateLimitedError, UpstreamError
 from telemetry_mcp.fanout import Deadline, Fanout
 from telemetry_mcp.model import (
-    ChangeQuery,
     Check,
-    CheckQuery,
     Outcome,
     Reply,
     Series,
-    SeriesQuery,
     Service,
+)
+from telemetry_mcp.question import (
+    ChangeQuery,
+    CheckQuery,
+    SeriesQuery,
     ServiceQuery,
     Window,
 )

@@ -21,7 +21,7 @@ from telemetry_mcp import (
     Window,
 )
 from telemetry_mcp.contract import checked
-from telemetry_mcp.model import Question
+from telemetry_mcp.question import Question
 from telemetry_mcp_datadog import Datadog
 
 if TYPE_CHECKING:

@@ -27,7 +27,11 @@ from telemetry_mcp.demo.estate import Estate
 from telemetry_mcp.demo.fault import Fault
 from telemetry_mcp.demo.topology import MEMBERS
 from telemetry_mcp.fanout import Deadline, Fanout
-from telemetry_mcp.model import CheckQuery, Outcome, Question
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.question import (
+    CheckQuery,
+    Question,
+)
 from telemetry_mcp.registry import load
 from telemetry_mcp_newrelic.preset import PRESETS
 

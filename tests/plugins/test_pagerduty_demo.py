@@ -34,7 +34,7 @@ from telemetry_mcp.demo.pagerduty import API_KEY, LIMITED
 from telemetry_mcp.demo.pagerduty_wire import incident_id, routing_key
 from telemetry_mcp.demo.topology import MEMBERS
 from telemetry_mcp.guard import Guard
-from telemetry_mcp.model import Question
+from telemetry_mcp.question import Question
 from telemetry_mcp_pagerduty import PagerDuty
 
 if TYPE_CHECKING:

@@ -187,8 +187,23 @@ class Gate:
     def __init__(self, config: Path) -> None:
         self.config = config
         self.asked, self.left, self.may_answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.serving: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self.serving.add(task)
+        try:
+            await self.answer(reader, writer)
+        finally:
+            writer.close()
+
+    async def close(self) -> None:
+        for task in self.serving:
+            task.cancel()
+        await asyncio.gather(*self.serving, return_exceptions=True)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.asked.set()
         hung_up = asyncio.ensure_future(reader.read())
@@ -202,7 +217,6 @@ class Gate:
             writer.write(head.encode() + body)
         hung_up.cancel()
         allowed.cancel()
-        writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +235,7 @@ async def gate(gate_address: tuple[socket.socket, Path]) -> AsyncIterator[Gate]:
     gate = Gate(config)
     async with await asyncio.start_server(gate.serve, sock=listening.dup()):
         yield gate
+        await gate.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,12 @@ from telemetry_mcp.config import Config, PluginTable, read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.errors import AuthError, BadQueryError, SourceError, UpstreamError
 from telemetry_mcp.guard import Guard
-from telemetry_mcp.model import Check, Reply, Series, SeriesQuery
+from telemetry_mcp.model import (
+    Check,
+    Reply,
+    Series,
+)
+from telemetry_mcp.question import SeriesQuery
 from telemetry_mcp.registry import Absent, Instance, Registry, sound
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import SourceSettings

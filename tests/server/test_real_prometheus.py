@@ -21,7 +21,10 @@ from telemetry_mcp.config import Config, read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.merge import merge
-from telemetry_mcp.model import SeriesQuery, Window
+from telemetry_mcp.question import (
+    SeriesQuery,
+    Window,
+)
 from telemetry_mcp.reading import latest
 from telemetry_mcp.server.call import Call
 

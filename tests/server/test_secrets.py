@@ -9,7 +9,7 @@ import pytest
 
 from telemetry_mcp.demo.fault import Fault
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import CheckQuery
+from telemetry_mcp.question import CheckQuery
 
 if TYPE_CHECKING:
     from tests.server.conftest import Desk

@@ -58,6 +58,7 @@ _COLUMNS = (
     (re.compile(r"apdex\(apm\.service\.apdex\)"), "apdex", "apdex"),
     (re.compile(r"percentile\(duration\.ms,[\d,.]+\)"), "percentile_ms", "percentile.duration.ms"),
     (re.compile(rf"percentile\({_DURATION},[\d,.]+\)"), "percentile", "percentile.duration"),
+    (re.compile(r"average\(duration\.ms\)"), "average_ms", "average.duration.ms"),
     (re.compile(rf"average\({_DURATION}\)\*1000"), "average_ms", "result"),
     (re.compile(rf"average\({_DURATION}\)"), "average", "average.duration"),
     (re.compile(r"average\(cpupercent\)"), "cpu", "average.cpuPercent"),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.model import Window
+from telemetry_mcp.question import Window
 from telemetry_mcp.setting import seconds
 
 HOUR_MS = 3_600_000

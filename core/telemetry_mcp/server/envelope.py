@@ -17,7 +17,12 @@ from pydantic import (
     model_serializer,
 )
 
-from telemetry_mcp.model import Outcome, Series, Status, Window
+from telemetry_mcp.model import (
+    Outcome,
+    Series,
+    Status,
+)
+from telemetry_mcp.question import Window
 from telemetry_mcp.text import clean
 
 ExternalText = Annotated[str, Field(json_schema_extra={"$comment": "external-text"})]

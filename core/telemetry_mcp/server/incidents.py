@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from telemetry_mcp.model import Incident, IncidentQuery
+from telemetry_mcp.model import Incident
+from telemetry_mcp.question import IncidentQuery
 from telemetry_mcp.server.argument import duration_s, moment_ms, period
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, span

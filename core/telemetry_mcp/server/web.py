@@ -21,8 +21,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
-from telemetry_mcp.http import warm
 from telemetry_mcp.server.metric import Metrics
 
 PATH = "/mcp"

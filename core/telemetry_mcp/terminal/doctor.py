@@ -13,7 +13,11 @@ from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import Config, PluginTable
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import Check, CheckQuery, Outcome
+from telemetry_mcp.model import (
+    Check,
+    Outcome,
+)
+from telemetry_mcp.question import CheckQuery
 from telemetry_mcp.registry import Absent, Instance, sound
 from telemetry_mcp.terminal.finding import Examined, Finding, Measured, Report
 from telemetry_mcp.terminal.measure import measured, slower

@@ -10,8 +10,16 @@ from anyio import CapacityLimiter, create_task_group
 from telemetry_mcp.config import PluginTable
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import Failure, Outcome, Series, SeriesQuery, Window
+from telemetry_mcp.model import (
+    Failure,
+    Outcome,
+    Series,
+)
 from telemetry_mcp.outcome import has_numbers
+from telemetry_mcp.question import (
+    SeriesQuery,
+    Window,
+)
 from telemetry_mcp.registry import Instance
 from telemetry_mcp.terminal.finding import Measured
 from telemetry_mcp.terminal.remedy import setting

@@ -15,8 +15,8 @@ from anyio import BrokenResourceError, CancelScope, EndOfStream, connect_tcp, fa
 from anyio.streams.tls import TLSAttribute
 
 from telemetry_mcp.boundary import contain
+from telemetry_mcp.client import tls_context
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.http import tls_context
 from telemetry_mcp.model import Check
 from telemetry_mcp.setting import RemoteSettings, SourceSettings
 from telemetry_mcp.terminal.certificate import Certificate, certificate

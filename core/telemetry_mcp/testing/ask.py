@@ -10,14 +10,14 @@ from typing import Any
 import anyio
 
 from telemetry_mcp.boundary import contain
-from telemetry_mcp.model import (
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.question import (
     ChangeQuery,
     CheckQuery,
     DependencyQuery,
     IncidentQuery,
     NativeQuery,
     OnCallQuery,
-    Outcome,
     Question,
     RelatedQuery,
     SeriesQuery,

@@ -20,7 +20,8 @@ import pytest
 
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.errors import ConfigError
-from telemetry_mcp.model import Outcome, Question
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.question import Question
 from telemetry_mcp.source import METHODS, Source
 from telemetry_mcp.testing import table, verdict
 from telemetry_mcp.testing.ask import Cancelled, cancel, spoil

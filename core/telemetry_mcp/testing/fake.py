@@ -11,7 +11,8 @@ from anyio import Event
 
 from telemetry_mcp.guard import Guard
 from telemetry_mcp.http import Http
-from telemetry_mcp.model import Question, Reply
+from telemetry_mcp.model import Reply
+from telemetry_mcp.question import Question
 from telemetry_mcp.registry import Instance, Registry
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import SourceSettings

@@ -24,8 +24,12 @@ from telemetry_mcp.config import read
 from telemetry_mcp.contract import fit
 from telemetry_mcp.fanout import Deadline, Fanout
 from telemetry_mcp.guard import Guard
-from telemetry_mcp.model import Outcome, Question, Reply
+from telemetry_mcp.model import (
+    Outcome,
+    Reply,
+)
 from telemetry_mcp.outcome import failed, status_of
+from telemetry_mcp.question import Question
 from telemetry_mcp.registry import Instance, Registry, load
 from telemetry_mcp.source import METHODS, Source
 

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from telemetry_mcp.errors import SourceError
-from telemetry_mcp.model import Outcome, Question, Series, SeriesQuery, Window
+from telemetry_mcp.model import (
+    Outcome,
+    Series,
+)
+from telemetry_mcp.question import (
+    Question,
+    SeriesQuery,
+    Window,
+)
 from telemetry_mcp.testing.fault import BODIES, ERRORS, FAULTS, RETRY_AFTER_S
 from telemetry_mcp.unit import UNITS, known
 
