@@ -9,7 +9,13 @@ import numpy as np
 from telemetry_mcp import Reply, Series, SeriesQuery, Service, ServiceQuery, Source, hookimpl
 
 
+METRICS = ("cpu", "memory", "error_rate", "request_rate", "latency_p50", "latency_p95", "latency_p99", "availability")
+
+
 class Steady(Source):
+    def metrics(self) -> Sequence[str]:
+        return METRICS
+
     async def list_services(self, query: ServiceQuery) -> Reply[Service]:
         return Reply([Service("payment-processor", team="payments")])
 
