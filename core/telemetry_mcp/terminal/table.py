@@ -62,6 +62,12 @@ def answer(fields: Row, *, plain: bool = False) -> Iterator[RenderableType]:
         yield from (line("warning", warning, "yellow") for warning in fields["warnings"])
 
 
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "incidents": ("opened", "service", "title", "kind", "status", "severity", "source"),
+}
+"""What a terminal has room for, of rows that have more; `--json` shows all."""
+
+
 def shown(fields: Row, plain: bool) -> Iterator[RenderableType]:
     for name, value in sorted(fields.items(), key=lambda field: is_rows(field[1])):
         if is_points(value):
@@ -71,7 +77,7 @@ def shown(fields: Row, plain: bool) -> Iterator[RenderableType]:
         elif is_rows(value):
             yield Text()
             yield Text(f"{name} ({len(value)})", style="bold")
-            yield table(value)
+            yield table(value, COLUMNS.get(name, ()))
         else:
             yield line(name, cell(value), STYLES.get(str(value), ""))
 
