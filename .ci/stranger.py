@@ -1,4 +1,5 @@
-"""A stranger's plugins, installed as wheels beside ours: a good one answers, a broken one is reported.
+"""A stranger's plugins, installed as wheels beside ours: a good one answers, a broken one and one that claims the
+name of ours are reported.
 
 Runs in the environment that they were installed into: python .ci/stranger.py
 """
@@ -77,7 +78,10 @@ def main() -> None:
     assert ledger["broken"] == "failed", ledger
     (reading,) = answer["readings"]
     assert "acme" in [other["source"] for other in reading["others"]], reading
-    plugins = {plugin["name"]: plugin for plugin in listed["plugins"]}
+    plugins = {plugin["name"]: plugin for plugin in reversed(listed["plugins"])}
+    (taken,) = [plugin for plugin in listed["plugins"] if plugin["package"] == "acme-duplicate"]
+    assert (taken["name"], taken["status"]) == ("datadog", "broken"), taken
+    assert plugins["datadog"]["package"] == "telemetry-mcp", plugins["datadog"]
     assert (plugins["acme-zabbix"]["package"], plugins["acme-zabbix"]["status"]) == ("acme-zabbix", "on")
     assert plugins["acme-broken"]["status"] == "broken", plugins["acme-broken"]
     print("a stranger's wheel answered beside the others:", ledger)

@@ -34,17 +34,14 @@ from telemetry_mcp.server.call import Call
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from tests.conftest import (  # noqa: E402 - the servers of the tests are found from the root only
-    SERVICES,
-    InfluxServer,
-    PostgresServer,
-    PrometheusServer,
-    VictoriaServer,
-    binary,
-)
+# The servers of the tests are found from the root only.
+from tests.real.influx import InfluxServer  # noqa: E402
+from tests.real.postgres import PostgresServer  # noqa: E402
+from tests.real.prometheus import PrometheusServer, fill  # noqa: E402
+from tests.real.sample import DAY_S, SERVICES  # noqa: E402
+from tests.real.victoria import VictoriaServer  # noqa: E402
 
 SERVICE, METRIC = "payment-processor", "latency_p95"
-DAY_S = 86_400
 ROUNDS = 15
 VENDOR_S = 0.1
 TABLES = """
@@ -109,9 +106,7 @@ def rows(now_s: int) -> Iterator[tuple[str, int, float]]:
 
 def prometheus(folder: Path, now_s: int) -> PrometheusServer:
     samples = "".join(f'latency_ms{{service="{name}"}} {value} {at}\n' for name, at, value in rows(now_s))
-    (folder / "in.txt").write_text(f"# TYPE latency_ms gauge\n{samples}# EOF\n")
-    promtool = [binary("promtool", "prometheus"), "tsdb", "create-blocks-from", "--max-block-duration=744h"]
-    subprocess.run([*promtool, "openmetrics", folder / "in.txt", folder / "tsdb"], check=True, capture_output=True)
+    fill(folder, f"# TYPE latency_ms gauge\n{samples}# EOF\n")
     server = PrometheusServer(folder, now_s * 1000)
     server.start()
     return server

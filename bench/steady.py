@@ -8,8 +8,16 @@ import numpy as np
 
 from telemetry_mcp import Reply, Series, SeriesQuery, Service, ServiceQuery, Source, hookimpl
 
-
-METRICS = ("cpu", "memory", "error_rate", "request_rate", "latency_p50", "latency_p95", "latency_p99", "availability")
+METRICS = (
+    "cpu",
+    "memory",
+    "error_rate",
+    "request_rate",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
+    "availability",
+)
 
 
 class Steady(Source):

@@ -16,8 +16,8 @@ PLUGINS = ROOT / "plugins"
 PLUGIN_PREFIX = "telemetry_mcp_"
 
 LAYERS = (
-    {"analysis", "boundary", "demo", "errors", "log", "model", "text", "unit"},
-    {"problem", "question", "secret", "setting"},
+    {"analysis", "boundary", "demo", "errors", "log", "model", "text", "toml", "unit"},
+    {"clock", "problem", "question", "secret", "setting"},
     {"quota"},
     {"breaker", "cache", "catalog", "client", "gather", "thread"},
     {"http"},
@@ -48,7 +48,8 @@ DependencyQuery Detector Duration Entry ForbiddenError Http HttpReply HttpSettin
 MetricQuery NativeQuery NotFoundError OnCall OnCallQuery PlanError PluginSettings ProtocolError Quota
 RateLimitedError RelatedQuery RemoteSettings Reply Series SeriesQuery Service ServiceQuery Slo SloQuery Source
 SourceError SourceSettings SourceTimeoutError TelemetryError Threads TimelineQuery UpstreamError Window bounded
-clean decode_json error_for_status gather hookimpl http_for now_ms parse_json retry_after tls_context
+clean clock_check date_s decode_json error_for_status gather hookimpl http_for now_ms
+parse_json retry_after tls_context
 """
 
 

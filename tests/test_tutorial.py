@@ -19,12 +19,7 @@ from telemetry_mcp.errors import ConfigError
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.plugin import GROUP
-from telemetry_mcp.question import (
-    Question,
-    SeriesQuery,
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.question import Question, SeriesQuery, ServiceQuery, Window
 from telemetry_mcp.registry import load
 from telemetry_mcp.testing.backend import Backend
 

@@ -5,6 +5,7 @@ These names are all that a plugin author needs; everything else is the engine's 
 
 from telemetry_mcp.audit import AuditRecord, AuditSink
 from telemetry_mcp.client import tls_context
+from telemetry_mcp.clock import clock_check, date_s
 from telemetry_mcp.detector import Detector
 from telemetry_mcp.errors import (
     AuthError,
@@ -32,18 +33,7 @@ from telemetry_mcp.http import (
     parse_json,
     retry_after,
 )
-from telemetry_mcp.model import (
-    Change,
-    Check,
-    Dependency,
-    Entry,
-    Incident,
-    OnCall,
-    Reply,
-    Series,
-    Service,
-    Slo,
-)
+from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
 from telemetry_mcp.question import (
     ChangeQuery,
     DependencyQuery,
@@ -121,6 +111,8 @@ __all__ = [
     "Window",
     "bounded",
     "clean",
+    "clock_check",
+    "date_s",
     "decode_json",
     "error_for_status",
     "gather",

@@ -12,18 +12,8 @@ from typing import Any, Protocol
 from cachetools import TLRUCache
 from pydantic import Field
 
-from telemetry_mcp.model import (
-    Reply,
-    Series,
-)
-from telemetry_mcp.question import (
-    ChangeQuery,
-    IncidentQuery,
-    Question,
-    SeriesQuery,
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Reply, Series
+from telemetry_mcp.question import ChangeQuery, IncidentQuery, Question, SeriesQuery, ServiceQuery, Window
 from telemetry_mcp.setting import Duration, Strict
 
 # What costs little to keep: an item that is not a time series counts as so many bytes.

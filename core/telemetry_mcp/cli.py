@@ -249,7 +249,9 @@ def new_plugin(
 
     for path in scaffold.write(name, into):
         typer.echo(path)
-    typer.echo(f"next: cd {into / name} && pip install --editable . && pytest", err=True)
+    typer.echo(
+        f"next: cd {into / name} && pip install -e . 'telemetry-mcp[testing]' && python -m pytest", err=True
+    )
 
 
 @app.command(epilog=CODES)

@@ -9,22 +9,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from telemetry_mcp.model import (
-    Change,
-    Check,
-    Dependency,
-    Entry,
-    Incident,
-    OnCall,
-    Reply,
-    Series,
-    Service,
-    Slo,
-)
-from telemetry_mcp.question import (
-    Question,
-    SeriesQuery,
-)
+from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
+from telemetry_mcp.question import Question, SeriesQuery
 from telemetry_mcp.registry import Instance
 from telemetry_mcp.text import clean, plain
 

@@ -13,10 +13,7 @@ from cachetools import LRUCache, TTLCache
 from telemetry_mcp.cache import size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Fanout
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-)
+from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.source import now_ms
 

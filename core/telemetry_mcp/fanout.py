@@ -22,10 +22,7 @@ from anyio.abc import TaskGroup
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.cache import Cache, CacheSettings, Entry, MemoryCache, key_of, ttl_s
 from telemetry_mcp.contract import fit
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-)
+from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.outcome import failed, late, missing, narrow, status_of, unsupported
 from telemetry_mcp.question import Question
 from telemetry_mcp.registry import Instance, Registry
@@ -253,5 +250,6 @@ class Fanout:
             outcome = failed(instance, kept.error, latency_ms)
         else:
             outcome = Outcome(instance.name, instance.plugin, status_of(reply), reply, latency_ms)
+        instance.guard.remember(outcome, question)
         self.observe(outcome)
         return outcome

@@ -11,13 +11,14 @@ from anyio import CapacityLimiter, move_on_after, sleep
 
 from telemetry_mcp.breaker import Breaker, Pause
 from telemetry_mcp.errors import BusyError, RateLimitedError, SourceError, SourceTimeoutError
-from telemetry_mcp.model import Reply
+from telemetry_mcp.model import Failure, Outcome, Reply
 from telemetry_mcp.question import Question
 from telemetry_mcp.source import Source
 
 T = TypeVar("T")
 
 RETRY_PAUSE_S = (0.05, 0.25)
+NOT_ASKED = ("busy", "breaker_open", "rate_limited")
 
 
 class Guard:
@@ -29,6 +30,8 @@ class Guard:
         self.breaker = Breaker(clock)
         self.pause = Pause(clock)
         self.limiter: CapacityLimiter | None = None
+        self.troubles: dict[str, Failure] = {}
+        """What a question last failed by, or lacked, by the question's method; gone once it is answered whole."""
 
     async def ask(self, source: Source, question: Question[T]) -> Reply[T]:
         """The source's reply. Raises what the source raises, SourceTimeoutError when it takes too long, and
@@ -83,6 +86,15 @@ class Guard:
             self.breaker.failed()
         else:
             self.breaker.succeeded()
+
+    def remember(self, outcome: Outcome[T], question: Question[T]) -> None:
+        """Keep the trouble that the outcome tells of, for whoever asks how the source stands."""
+        if outcome.failure is not None and outcome.failure.kind not in NOT_ASKED:
+            self.troubles[question.method] = outcome.failure
+        elif outcome.failure is None and outcome.reply.partial:
+            self.troubles[question.method] = Failure("partial", outcome.reply.partial, "`telemetry-mcp doctor`")
+        elif outcome.failure is None:
+            self.troubles.pop(question.method, None)
 
     def late(self) -> None:
         """A call's deadline passed while the source was still at work."""

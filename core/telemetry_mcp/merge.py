@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry_mcp.catalog import Catalog, Metric
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-)
+from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.question import Window
 from telemetry_mcp.unit import factor
 

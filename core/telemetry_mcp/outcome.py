@@ -9,17 +9,8 @@ import numpy as np
 
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.errors import SourceError, SourceTimeoutError
-from telemetry_mcp.model import (
-    Failure,
-    Outcome,
-    Reply,
-    Series,
-    Status,
-)
-from telemetry_mcp.question import (
-    Question,
-    SeriesQuery,
-)
+from telemetry_mcp.model import Failure, Outcome, Reply, Series, Status
+from telemetry_mcp.question import Question, SeriesQuery
 from telemetry_mcp.registry import Absent, Instance
 from telemetry_mcp.source import METHODS
 from telemetry_mcp.text import clean

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,10 @@ from telemetry_mcp.detector import Detector
 from telemetry_mcp.log import TRACED
 from telemetry_mcp.source import Source
 
+LOG = logging.getLogger(__name__)
+
 GROUP = "telemetry_mcp"
+PACKAGE = "telemetry-mcp"
 
 TRACE = logging.getLogger(TRACED)
 """At DEBUG it says every hook call and what came of it: `telemetry-mcp --trace ...`."""
@@ -116,8 +119,27 @@ def installed() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+def points(name: str) -> tuple[EntryPoint, list[EntryPoint]]:
+    """The entry point that `name` means, and those of other packages that claim the same name.
+
+    Ours come first: nobody takes a built-in plugin's place. PluginError when two strangers claim a name.
+    """
+    found = {(package_of(point), point.value): point for point in entry_points(group=GROUP, name=name)}
+    first, *others = sorted(found.values(), key=lambda point: package_of(point) != PACKAGE)
+    if others and package_of(first) != PACKAGE:
+        names = " and ".join(sorted({package_of(point) for point in found.values()}))
+        raise PluginError(f"several packages bring a plugin of this name: {names}; uninstall all but one")
+    return first, others
+
+
+def package_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "?"
+
+
 def entry(name: str) -> ModuleType:
-    (point, *_) = entry_points(group=GROUP, name=name)
+    point, others = points(name)
+    for other in others:
+        LOG.warning("the plugin %s of %s is not used: %s has that name", name, package_of(other), PACKAGE)
     module: ModuleType = point.load()
     return module
 

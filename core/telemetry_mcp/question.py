@@ -8,18 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from telemetry_mcp.model import (
-    Change,
-    Check,
-    Dependency,
-    Entry,
-    Incident,
-    OnCall,
-    Reply,
-    Series,
-    Service,
-    Slo,
-)
+from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
 
 T_co = TypeVar("T_co", covariant=True)
 

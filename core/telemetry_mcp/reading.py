@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.merge import Difference, Part, collected, weighed
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-)
+from telemetry_mcp.model import Outcome, Series
 
 
 @dataclass(frozen=True, slots=True)

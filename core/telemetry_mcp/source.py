@@ -22,18 +22,7 @@ from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from telemetry_mcp.model import (
-    Change,
-    Check,
-    Dependency,
-    Entry,
-    Incident,
-    OnCall,
-    Reply,
-    Series,
-    Service,
-    Slo,
-)
+from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
 from telemetry_mcp.question import (
     ChangeQuery,
     DependencyQuery,

@@ -21,16 +21,8 @@ from telemetry_mcp.demo.topology import MEMBERS
 from telemetry_mcp.fanout import Fanout
 from telemetry_mcp.guard import Guard
 from telemetry_mcp.http import Http, http_for
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-    Series,
-    Service,
-)
-from telemetry_mcp.question import (
-    SeriesQuery,
-    ServiceQuery,
-)
+from telemetry_mcp.model import Outcome, Reply, Series, Service
+from telemetry_mcp.question import SeriesQuery, ServiceQuery
 from telemetry_mcp.registry import Absent, Instance, Registry
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import HttpSettings, MetricQuery, SourceSettings

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from telemetry_mcp.cache import ITEM_BYTES, CacheSettings, Entry, MemoryCache, key_of, ttl_s
-from telemetry_mcp.model import (
-    Reply,
-    Series,
-    Service,
-)
+from telemetry_mcp.model import Reply, Series, Service
 from telemetry_mcp.question import (
     ChangeQuery,
     CheckQuery,

@@ -10,9 +10,8 @@ import pytest
 from telemetry_mcp.demo.topology import MEMBERS
 
 if TYPE_CHECKING:
-    from tests.core.conftest import Vendor
-
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.core.conftest import Vendor
 
 NOW_S = 20_500 * 86_400 + 15 * 3600
 NOW_MS = NOW_S * 1000

@@ -12,15 +12,8 @@ from anyio import Event, create_task_group, fail_after, get_cancelled_exc_class,
 from telemetry_mcp.breaker import FAILURES
 from telemetry_mcp.errors import AuthError
 from telemetry_mcp.fanout import LATE_COUNTS_S, Deadline, Fanout
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-    Service,
-)
-from telemetry_mcp.question import (
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Reply, Service
+from telemetry_mcp.question import ServiceQuery, Window
 from telemetry_mcp.registry import Absent
 
 if TYPE_CHECKING:

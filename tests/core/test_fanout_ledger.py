@@ -13,20 +13,8 @@ from pydantic import SecretStr
 
 from telemetry_mcp.errors import AuthError, BadQueryError, RateLimitedError, UpstreamError
 from telemetry_mcp.fanout import Deadline, Fanout
-from telemetry_mcp.model import (
-    Check,
-    Outcome,
-    Reply,
-    Series,
-    Service,
-)
-from telemetry_mcp.question import (
-    ChangeQuery,
-    CheckQuery,
-    SeriesQuery,
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Check, Outcome, Reply, Series, Service
+from telemetry_mcp.question import ChangeQuery, CheckQuery, SeriesQuery, ServiceQuery, Window
 from telemetry_mcp.registry import Absent
 from telemetry_mcp.setting import SourceSettings
 from telemetry_mcp.source import Context, Source

@@ -11,15 +11,8 @@ from anyio import Event, create_task_group, fail_after, sleep_forever
 from telemetry_mcp.cache import Entry, MemoryCache
 from telemetry_mcp.errors import AuthError
 from telemetry_mcp.fanout import Deadline, Fanout
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-    Service,
-)
-from telemetry_mcp.question import (
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Reply, Service
+from telemetry_mcp.question import ServiceQuery, Window
 
 if TYPE_CHECKING:
     from tests.core.conftest import MakeFanout, MakeRegistry, Scripted, Statuses

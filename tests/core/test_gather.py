@@ -7,10 +7,7 @@ from anyio import Event, fail_after
 
 from telemetry_mcp.errors import AuthError, BadQueryError, ForbiddenError, SourceError, UpstreamError
 from telemetry_mcp.gather import gather
-from telemetry_mcp.model import (
-    Reply,
-    Service,
-)
+from telemetry_mcp.model import Reply, Service
 
 Call = Callable[[], Awaitable[Reply[Service]]]
 

@@ -22,14 +22,8 @@ from telemetry_mcp.errors import (
     UpstreamError,
 )
 from telemetry_mcp.guard import Guard
-from telemetry_mcp.model import (
-    Reply,
-    Service,
-)
-from telemetry_mcp.question import (
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Reply, Service
+from telemetry_mcp.question import ServiceQuery, Window
 from telemetry_mcp.setting import SourceSettings
 from telemetry_mcp.source import Context, Source
 

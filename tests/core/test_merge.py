@@ -7,11 +7,7 @@ import pytest
 
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
 from telemetry_mcp.merge import Merged, difference, merge
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-    Series,
-)
+from telemetry_mcp.model import Outcome, Reply, Series
 from telemetry_mcp.question import Window
 from telemetry_mcp.reading import latest
 

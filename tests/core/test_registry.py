@@ -10,10 +10,7 @@ from telemetry_mcp.config import FILE_NAME, read
 from telemetry_mcp.errors import ConfigError
 from telemetry_mcp.fanout import Deadline, Fanout
 from telemetry_mcp.plugin import installed
-from telemetry_mcp.question import (
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.question import ServiceQuery, Window
 from telemetry_mcp.registry import Absent, Registry, load
 
 SERVICES = ServiceQuery(Window(0, 60_000))

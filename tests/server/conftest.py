@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,15 +124,29 @@ async def serving(config: Config, clock_ms: Callable[[], int]) -> AsyncIterator[
         yield Desk(client, engines[0], {tool.name: tool for tool in tools})
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _quiet_logs() -> Iterator[None]:
-    """As the command does it, before the SDK sets up a handler of its own."""
+@contextmanager
+def passing_log() -> Iterator[None]:
+    """The log that is set up in the block ends with it."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    log.configure("CRITICAL")
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_logs() -> Iterator[None]:
+    """As the command does it, before the SDK sets up a handler of its own."""
+    with passing_log():
+        log.configure("CRITICAL")
+        yield
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """For a test that runs a command in this process: the log that it sets up ends with the test."""
+    with passing_log():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,9 @@ from telemetry_mcp.config import Objective
 from telemetry_mcp.demo.fault import Fault
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Ask, OpenDesk
-
     from telemetry_mcp.config import Config
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Ask, OpenDesk
 
 PAYMENT = "payment-processor"
 HISTORY: dict[str, Any] = {"service": PAYMENT, "metric_type": "cpu"}

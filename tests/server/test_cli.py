@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +54,13 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command in an empty folder and an empty home. The log it sets up ends with the test."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_log: None) -> Run:
+    """Runs a command in an empty folder and an empty home."""
     monkeypatch.chdir(tmp_path)
     for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.delenv("TELEMETRY_MCP_CONFIG", raising=False)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield lambda *words: CliRunner().invoke(app, words)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return lambda *words: CliRunner().invoke(app, words)
 
 
 @pytest.fixture

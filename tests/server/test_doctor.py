@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
-import threading
 import tomllib
 from collections.abc import Sequence
 from io import StringIO
@@ -15,26 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from anyio import Event, sleep_forever
 
-from telemetry_mcp.config import Config, PluginTable, read
+from telemetry_mcp.config import Config, PluginTable
 from telemetry_mcp.engine import opened
 from telemetry_mcp.errors import AuthError, BadQueryError, SourceError, UpstreamError
 from telemetry_mcp.guard import Guard
-from telemetry_mcp.model import (
-    Check,
-    Reply,
-    Series,
-)
+from telemetry_mcp.model import Check, Reply, Series
 from telemetry_mcp.question import SeriesQuery
-from telemetry_mcp.registry import Absent, Instance, Registry, sound
+from telemetry_mcp.registry import Absent, Instance, Registry
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import SourceSettings
 from telemetry_mcp.source import Context, Source
 from telemetry_mcp.terminal.doctor import document, examined
 from telemetry_mcp.terminal.finding import Report
-from telemetry_mcp.terminal.remedy import of_problem, setting, toml
 from telemetry_mcp.terminal.table import console
 from telemetry_mcp.terminal.verdict import show
 
@@ -244,116 +233,3 @@ async def test_the_document_keeps_its_keys() -> None:
         *("detail", "fix", "latency_ms", "metric", "preset", "services", "status"),
     ]
     assert sorted(whole["fixes"][0]) == ["check", "detail", "fix", "level", "source"]
-
-
-# What is to be pasted
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["plain", 'it has "quotes"', "it's", """both ' and \"""", "two\nlines", 3, True, ["a", "b"], {"a b": 1.5}],
-)
-def test_what_is_to_be_pasted_is_toml(value: Any) -> None:
-    assert tomllib.loads(setting("my source", "metrics.cpu", value)) == {
-        "sources": {"my source": {"metrics": {"cpu": value}}}
-    }
-    assert tomllib.loads(f"x = {toml(value)}") == {"x": value}
-
-
-WRONG = """
-[sources.a]
-plugin = "promtheus"
-[sources.b]
-plugin = "prometheus"
-urll = "http://127.0.0.1:9"
-[sources.c]
-plugin = "prometheus"
-url = "${TELEMETRY_TEST_UNSET}"
-[sources.d]
-plugin = "prometheus"
-url = "http://127.0.0.1:9"
-pasword = "planted"
-[sources.d.metrics]
-queue_length = "queue"
-[defalts]
-timeout = "1s"
-"""
-
-
-def test_the_problems_of_a_file_come_with_the_lines_that_mend_them(tmp_path: Path) -> None:
-    path = tmp_path / "plugins.toml"
-    path.write_text(WRONG)
-    config = read(path, {})
-    sound(config)
-    pasted = {(p.table, p.key): of_problem(p, config).fix.partition("\n")[2] for p in config.problems}
-    assert pasted == {
-        ("defalts", ""): "",
-        ("sources.a", "plugin"): '[sources.a]\nplugin = "prometheus"',
-        ("sources.b", "url"): "",
-        ("sources.b", "urll"): '[sources.b]\nurl = "http://127.0.0.1:9"  # not urll',
-        ("sources.c", "url"): 'export TELEMETRY_TEST_UNSET="..."',
-        ("sources.d", "pasword"): '[sources.d]\npassword = "..."  # not pasword',
-    }
-
-
-def test_a_metric_that_nobody_declared_is_declared_by_what_is_pasted(tmp_path: Path) -> None:
-    path = tmp_path / "plugins.toml"
-    path.write_text('[sources.a]\nplugin="prometheus"\nurl="http://127.0.0.1:9"\nmetrics={queue_length="q"}\n')
-    config = read(path, {})
-    sound(config)
-    (problem,) = config.problems
-    assert of_problem(problem, config).fix.endswith("\n[metrics.queue_length]")
-
-
-# On a terminal
-
-
-def on_a_terminal(*words: str, **environ: str) -> tuple[str, str]:
-    """Runs doctor with stderr on a terminal: what came on stdout, and what was drawn."""
-    ours, theirs = pty.openpty()
-    drawn = bytearray()
-
-    def draw() -> None:
-        while True:
-            try:
-                piece = os.read(ours, 4096)
-            except OSError:  # how a terminal ends on Linux
-                return
-            drawn.extend(piece)
-            if not piece:
-                return
-
-    reader = threading.Thread(target=draw)
-    reader.start()
-    ended = subprocess.run(
-        [sys.executable, "-m", "telemetry_mcp", "doctor", "--demo", *words],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", **environ},
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    os.close(theirs)
-    reader.join()
-    os.close(ours)
-    return ended.stdout, drawn.decode()
-
-
-def test_progress_is_drawn_on_the_terminal_and_never_on_stdout() -> None:
-    out, drawn = on_a_terminal()
-    assert "asks for permissions and metrics" in drawn
-    assert all(source in drawn for source in ("prometheus", "datadog", "newrelic", "pagerduty"))
-    assert "\x1b" not in out
-    assert "asks for permissions" not in out
-
-
-def test_progress_without_colours_is_drawn_in_ascii() -> None:
-    _, drawn = on_a_terminal(NO_COLOR="1")
-    assert drawn.isascii()
-    assert "\x1b[3" not in drawn
-
-
-def test_no_progress_is_drawn_for_json_or_where_lines_cannot_be_rewritten() -> None:
-    assert on_a_terminal("--json")[1] == ""
-    assert on_a_terminal(TERM="dumb")[1] == ""

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from telemetry_mcp.demo.fault import Fault
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Ask, Desk
-
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Ask, Desk
 
 
 async def row(ask: Ask, name: str) -> dict[str, Any]:

@@ -105,8 +105,9 @@ async def test_a_certificate_that_ends_within_two_weeks_is_a_warning(
 async def test_an_expired_certificate_is_told_from_one_that_does_not_hold_yet(
     authority: trustme.CA, examine: Examine
 ) -> None:
-    past = await examine(authority.issue_cert("127.0.0.1", not_before=in_days(-30), not_after=in_days(-3)))
-    assert "3 days ago" in past.detail
+    ended = in_days(-3)
+    past = await examine(authority.issue_cert("127.0.0.1", not_before=in_days(-30), not_after=ended))
+    assert f"expired on {ended:%Y-%m-%d}, 3 days ago" in past.detail
     assert "renewed" in past.fix
     future = await examine(authority.issue_cert("127.0.0.1", not_before=in_days(3), not_after=in_days(30)))
     assert "not yet valid" in future.detail

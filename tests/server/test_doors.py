@@ -14,9 +14,8 @@ from telemetry_mcp.config import read
 from telemetry_mcp.demo.emulator import CONFIG
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Desk, OpenDesk
-
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Desk, OpenDesk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL)

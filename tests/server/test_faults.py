@@ -12,10 +12,9 @@ from telemetry_mcp.demo import datadog, newrelic, prometheus
 from telemetry_mcp.demo.fault import Fault
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Ask, Desk, OpenDesk
-
     from telemetry_mcp.config import Config
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Ask, Desk, OpenDesk
 
 VENDORS = ("prometheus", "datadog", "newrelic", "pagerduty")
 GRACE_S = 0.5
@@ -253,3 +252,26 @@ async def test_a_source_that_hangs_costs_no_more_than_the_deadline_in_any_tool(
         answer = await desk.ask(tool, deadline_s=0.3, fresh=True, **arguments)
         assert answer.took_s < 0.3 + GRACE_S
         assert answer.ledger["prometheus"]["error"]["kind"] in ("timeout", "breaker_open")
+
+
+async def test_what_a_source_last_failed_by_or_lacked_is_told_until_it_answers_again(
+    ask: Ask, world: Emulators
+) -> None:
+    refused = Fault("status", code=401, body=b"who are you")
+    world.faults["newrelic"].set("/", refused)
+    world.faults["datadog"].set("/api/v2/incidents", Fault("status", code=403, body=b"Forbidden"))
+    await ask("list_services")
+    sources = await ask("list_sources")
+    newrelic, datadog = (sources.row("sources", name=name) for name in ("newrelic", "datadog"))
+    assert newrelic["status"] == "failing"
+    assert "services: HTTP 401" in newrelic["reason"]
+    assert "who are you" in newrelic["reason"]
+    assert newrelic["fix"]
+    assert datadog["status"] == "ready"
+    assert "incident_read" in datadog["reason"]
+    assert sources["ready"] == 3
+
+    for vendor in ("newrelic", "datadog"):
+        world.faults[vendor].clear()
+    await ask("list_services", fresh=True)
+    assert (await ask("list_sources"))["ready"] == 4

@@ -9,10 +9,10 @@ import pytest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from tests.server.conftest import Ask, OpenDesk
 
     from telemetry_mcp.config import Config
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Ask, OpenDesk
 
 DEMO_SOURCES = ["prometheus", "datadog", "newrelic", "pagerduty"]
 PAYMENT = "payment-processor"

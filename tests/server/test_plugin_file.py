@@ -10,9 +10,8 @@ from telemetry_mcp.demo.emulator import CONFIG
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.server.conftest import OpenDesk
-
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import OpenDesk
 
 PLUGIN = """\
 import numpy as np

@@ -21,10 +21,7 @@ from telemetry_mcp.config import Config, read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.merge import merge
-from telemetry_mcp.question import (
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.reading import latest
 from telemetry_mcp.server.call import Call
 
@@ -32,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import PrometheusServer, StartPrometheus
+    from tests.conftest import StartPrometheus
+    from tests.real.prometheus import PrometheusServer
     from tests.server.conftest import Desk, OpenDesk, OverStdio, Serve
 
 pytestmark = pytest.mark.real

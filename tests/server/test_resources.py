@@ -13,10 +13,9 @@ from telemetry_mcp.demo.fault import Fault
 from telemetry_mcp.demo.topology import MEMBERS
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Desk, OpenDesk
-
     from telemetry_mcp.config import Config
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Desk, OpenDesk
 
 TEMPLATE = "telemetry://services/{service}/metrics/{metric}{?hours}"
 OF_METRIC = ResourceTemplateReference(type="ref/resource", uri=TEMPLATE)

@@ -44,6 +44,12 @@ def test_a_name_that_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["class", "numpy", "json", "telemetry-mcp"])
+def test_a_name_that_would_hide_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CommandError, match="choose another name"):
+        write(name, tmp_path)
+
+
 def test_the_name_of_an_installed_plugin_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="is installed already"):
         write("prometheus", tmp_path)

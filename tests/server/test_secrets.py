@@ -12,9 +12,8 @@ from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.question import CheckQuery
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Desk
-
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Desk
 
 FAULTS = {
     "down": Fault("status", code=500, body=b"upstream said no"),

@@ -12,9 +12,8 @@ from telemetry_mcp.demo.emulator import CONFIG
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.server.conftest import Desk, OpenDesk
-
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Desk, OpenDesk
 
 DAY_S = 86_400
 CHECKOUT = {"service": "checkout", "metric": "cpu"}

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from telemetry_mcp.demo.topology import MEMBERS
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Ask, Desk, OpenDesk
-
     from telemetry_mcp.config import Config
     from telemetry_mcp.demo.emulator import Emulators
+    from tests.server.conftest import Ask, Desk, OpenDesk
 
 FIRST_PARAMETERS = {
     "list_services": ("query", "environment", "team"),

@@ -9,10 +9,7 @@ from typing import Literal
 from telemetry_mcp.analysis.anomaly import Detection, Episode
 from telemetry_mcp.judge import Judge, judge
 from telemetry_mcp.merge import Merged, Part, merge
-from telemetry_mcp.question import (
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, period, positive, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, iso, rounded, span

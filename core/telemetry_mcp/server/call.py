@@ -10,15 +10,8 @@ from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
-from telemetry_mcp.model import (
-    Outcome,
-    Service,
-)
-from telemetry_mcp.question import (
-    Question,
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Service
+from telemetry_mcp.question import Question, ServiceQuery, Window
 
 T = TypeVar("T")
 

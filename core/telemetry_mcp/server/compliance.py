@@ -12,10 +12,7 @@ from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.config import DEFAULT_OBJECTIVE, Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, numbers
-from telemetry_mcp.question import (
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, finite, period, positive, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span

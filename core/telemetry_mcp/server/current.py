@@ -6,14 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from telemetry_mcp.catalog import Catalog
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-)
-from telemetry_mcp.question import (
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.reading import Reading, latest
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope, iso, rounded, span

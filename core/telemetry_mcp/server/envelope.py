@@ -8,20 +8,9 @@ from math import isfinite
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    WithJsonSchema,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
 
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-    Status,
-)
+from telemetry_mcp.model import Outcome, Series, Status
 from telemetry_mcp.question import Window
 from telemetry_mcp.text import clean
 

@@ -11,14 +11,8 @@ from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Floats, Merged, Part, bucketed, coarser, merge, numbers
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-)
-from telemetry_mcp.question import (
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Lean, Number, Shape, Span, envelope, iso, rounded, span

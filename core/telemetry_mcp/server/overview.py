@@ -7,17 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.model import (
-    Incident,
-    Outcome,
-    Series,
-    Service,
-)
-from telemetry_mcp.question import (
-    IncidentQuery,
-    ServiceQuery,
-    Window,
-)
+from telemetry_mcp.model import Incident, Outcome, Series, Service
+from telemetry_mcp.question import IncidentQuery, ServiceQuery, Window
 from telemetry_mcp.reading import Reading, latest
 from telemetry_mcp.server.call import Call, united
 from telemetry_mcp.server.current import Health, newest, value_of, worst

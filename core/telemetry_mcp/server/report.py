@@ -10,28 +10,11 @@ from telemetry_mcp.analysis.slo import Verdict
 from telemetry_mcp.config import Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, merge
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-    Service,
-    Slo,
-)
-from telemetry_mcp.question import (
-    SeriesQuery,
-    SloQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Series, Service, Slo
+from telemetry_mcp.question import SeriesQuery, SloQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, period, reaches, step_of
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.compliance import (
-    FINE_POINTS,
-    Judged,
-    Target,
-    judge,
-    percentage,
-    sentence,
-    target_of,
-)
+from telemetry_mcp.server.compliance import FINE_POINTS, Judged, Target, judge, percentage, sentence, target_of
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
 
 DEFAULT_METRICS = ("availability", "error_rate", "latency_p95")

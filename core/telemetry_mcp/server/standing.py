@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
+from telemetry_mcp.model import Failure
 from telemetry_mcp.quota import Quota
 from telemetry_mcp.registry import Absent, Instance
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import ExternalText, Number, Shape, rounded
+from telemetry_mcp.source import METHODS
 from telemetry_mcp.text import clean
+
+Status = Literal["ready", "failing", "backing_off", "breaker_open", "off", "broken"]
+LONGEST_REASON = 600
 
 
 class Breaker(Shape):
@@ -20,7 +26,7 @@ class Breaker(Shape):
 class SourceRow(Shape):
     name: str
     plugin: str
-    status: Literal["ready", "backing_off", "breaker_open", "off", "broken"]
+    status: Status
     capabilities: list[str]
     metrics: list[str] | None
     native: str | None
@@ -71,9 +77,7 @@ def present(instance: Instance) -> SourceRow:
     )
 
 
-def standing(
-    instance: Instance,
-) -> tuple[Literal["ready", "backing_off", "breaker_open"], str | None, str | None]:
+def standing(instance: Instance) -> tuple[Status, str | None, str | None]:
     guard = instance.guard
     in_a_row = f"{guard.breaker.failures} failures in a row"
     if guard.breaker.state != "closed":
@@ -88,9 +92,18 @@ def standing(
             f"asked again in {guard.pause.wait_s:.0f} s, after {clean(instance.redact(guard.pause.words))}",
             "wait, or ask less often",
         )
-    if guard.breaker.failures > 1:
-        return "ready", f"{in_a_row}; still asked", "`telemetry-mcp doctor` tells why"
+    if guard.troubles:
+        return troubled(guard.troubles)
     return "ready", None, None
+
+
+def troubled(troubles: Mapping[str, Failure]) -> tuple[Status, str, str]:
+    """What it last failed by, or lacked, each capability by name; one failure is enough not to be ready."""
+    capability = {method: name for name, method in METHODS.items()}
+    said = [f"{capability[method]}: {trouble.message}" for method, trouble in troubles.items()]
+    failures = [trouble for trouble in troubles.values() if trouble.kind != "partial"]
+    worst = (failures or list(troubles.values()))[0]
+    return "failing" if failures else "ready", clean("; ".join(said), LONGEST_REASON), worst.hint
 
 
 def scarcest(quota: Quota) -> str | None:

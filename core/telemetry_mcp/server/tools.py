@@ -15,16 +15,7 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
 from telemetry_mcp.model import Outcome
-from telemetry_mcp.server import (
-    anomalies,
-    compliance,
-    current,
-    history,
-    incidents,
-    native,
-    overview,
-    standing,
-)
+from telemetry_mcp.server import anomalies, compliance, current, history, incidents, native, overview, standing
 from telemetry_mcp.server.argument import LONGEST_TEXT, positive
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 
 from telemetry_mcp.terminal.crossing import Crossing, crossing
 from telemetry_mcp.terminal.desk import Asked, Desk, Row
+from telemetry_mcp.terminal.number import number_of
 from telemetry_mcp.terminal.sparkline import bar, sparkline
 from telemetry_mcp.terminal.table import cell, table
 
@@ -43,7 +44,7 @@ async def health(desk: Desk) -> Told:
     return Told(
         [services, incidents],
         [*tabled(rows, columns), *tabled([page(row) for row in opened])],
-        [f"{len(rows)} services: {counted or 'none'}; {number_of(opened, 'open incident')}.", *named],
+        [f"{len(rows)} services: {counted or 'none'}; {number_of(len(opened), 'open incident')}.", *named],
     )
 
 
@@ -123,7 +124,9 @@ async def objectives(desk: Desk) -> Told:
         f"{report.fields.get(verdict) or 0} {verdict.replace('_', ' ')}"
         for verdict in ("compliant", "at_risk", "breached", "unknown")
     )
-    facts = [f"{number_of(rows, 'objective')}: {counted}. Shown: percent of the time kept, error budget left."]
+    facts = [
+        f"{number_of(len(rows), 'objective')}: {counted}. Shown: percent of the time kept, error budget left."
+    ]
     known = [row for row in rows if row["budget_remaining"] is not None]
     if known:
         least = min(known, key=lambda row: row["budget_remaining"])
@@ -201,10 +204,6 @@ def tabled(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[RenderableT
 
 def readings(row: Row) -> str:
     return ", ".join(f"{name} {cell(row[name])} %" for name in ("cpu", "memory", "error_rate"))
-
-
-def number_of(rows: Sequence[Row], what: str) -> str:
-    return f"{len(rows)} {what}{'' if len(rows) == 1 else 's'}"
 
 
 def clock(time: str | None) -> str:

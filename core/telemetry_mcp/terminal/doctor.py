@@ -13,14 +13,12 @@ from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import Config, PluginTable
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import (
-    Check,
-    Outcome,
-)
+from telemetry_mcp.model import Check, Outcome
 from telemetry_mcp.question import CheckQuery
 from telemetry_mcp.registry import Absent, Instance, sound
 from telemetry_mcp.terminal.finding import Examined, Finding, Measured, Report
 from telemetry_mcp.terminal.measure import measured, slower
+from telemetry_mcp.terminal.number import number_of
 from telemetry_mcp.terminal.probe import network
 from telemetry_mcp.terminal.remedy import of_problem
 from telemetry_mcp.terminal.target import CommandError
@@ -100,9 +98,9 @@ class Examination:
             if instance.name == self.table.name:
                 return await self.present(instance, wrong)
         plugin = str(self.table.values.get("plugin", ""))
-        checks = [*wrong, *(of_absent(absent) for absent in registry.absent if absent.name == self.table.name)]
-        off = not wrong and not any(absent.broken for absent in registry.absent if absent.name == self.table.name)
-        return Examined(self.table.name, plugin, tuple(checks), off=off)
+        absent = [one for one in registry.absent if one.name == self.table.name]
+        off = not wrong and not any(one.broken for one in absent)
+        return Examined(self.table.name, plugin, (*wrong, *map(of_absent, absent)), off=off)
 
     async def present(self, instance: Instance, wrong: list[Check]) -> Examined:
         self.say("connects")
@@ -137,7 +135,7 @@ class Examination:
 def described(instance: Instance) -> str:
     metrics = len(instance.source.settings.metrics)
     abilities = [capability for capability in instance.capabilities if capability != "check"]
-    return ", ".join([f"{metrics} metric{'' if metrics == 1 else 's'} configured", *abilities])
+    return ", ".join([f"{number_of(metrics, 'metric')} configured", *abilities])
 
 
 def clear(check: Check, instance: Instance) -> Check:

@@ -10,10 +10,10 @@ from typing import Literal
 
 from telemetry_mcp.errors import Problem
 from telemetry_mcp.model import Check
+from telemetry_mcp.terminal.number import plural
 
 Level = Literal["ok", "absent", "warning", "fault"]
 """`absent` is what is not there and need not be; `warning` needs a look, `fault` somebody who acts."""
-
 
 NUMBER = re.compile(r"\d+")
 """Times and sizes do not make two failures different."""
@@ -116,7 +116,7 @@ class Examined:
             names = ", ".join(metric.metric for metric in metrics)
             yield Finding(
                 self.source,
-                f"metric{'' if len(metrics) == 1 else 's'} {names}",
+                f"{plural('metric', len(metrics))} {names}",
                 level,
                 metrics[0].detail,
                 joined([metric.fix for metric in metrics]),

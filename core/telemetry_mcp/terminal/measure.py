@@ -10,18 +10,12 @@ from anyio import CapacityLimiter, create_task_group
 from telemetry_mcp.config import PluginTable
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import (
-    Failure,
-    Outcome,
-    Series,
-)
+from telemetry_mcp.model import Failure, Outcome, Series
 from telemetry_mcp.outcome import has_numbers
-from telemetry_mcp.question import (
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.registry import Instance
 from telemetry_mcp.terminal.finding import Measured
+from telemetry_mcp.terminal.number import number_of
 from telemetry_mcp.terminal.remedy import setting
 
 FRESH_MS = 600_000
@@ -63,18 +57,15 @@ def judged(
     services = len({series.service for series in reply.items if has_numbers(series)})
     latency = None if outcome.latency_ms is None else round(outcome.latency_ms, 1)
     if services:
-        said = "; ".join([f"{services} service{'' if services == 1 else 's'}", *reply.warnings])
-        return Measured(
-            metric, "data", services, latency, f"{said}; {reply.partial}" if reply.partial else said, preset
-        )
+        said = "; ".join(filter(None, [number_of(services, "service"), *reply.warnings, reply.partial]))
+        return Measured(metric, "data", services, latency, said, preset)
     failure = outcome.failure or (Failure("partial", reply.partial, "") if reply.partial else None)
     if preset is not None and (failure is None or failure.kind in NOT_HERE):
         why = f": {failure.message}" if failure else ""
         return Measured(metric, "no_data", 0, latency, f"not on this backend ({preset}){why}", preset)
     if failure is not None:
-        return Measured(
-            metric, "failed", 0, latency, failure.message, preset, mended(failure, metric, instance, table)
-        )
+        fix = mended(failure, metric, instance, table)
+        return Measured(metric, "failed", 0, latency, failure.message, preset, fix)
     said = "; ".join([f"no data in the last {FRESH_MS // 60_000} minutes", *reply.warnings])
     query = reply.queries[0] if reply.queries else queried(metric, instance)
     return Measured(metric, "no_data", 0, latency, said, preset, tested(instance, query, engine))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import Distribution, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import anyio
 
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.config import Config, PluginTable
-from telemetry_mcp.plugin import GROUP, Plugins
+from telemetry_mcp.plugin import Plugins, installed, is_file, package_of, points
 from telemetry_mcp.registry import Registry, load, said
 from telemetry_mcp.source import Source
 
@@ -75,15 +75,22 @@ def row(table: PluginTable, registry: Registry) -> Configured:
 def listed(folder: Path, sources: Sequence[Configured]) -> list[Plugin]:
     """Every installed plugin, then the files that plugins.toml names. Each is imported, to see what it offers."""
     plugins = Plugins(folder)
-    points = {point.name: point for point in entry_points(group=GROUP)}
     used = {source.plugin.partition(":")[0]: source.status for source in reversed(sources)}
-    names = [*sorted(points), *(name for name in used if name not in points)]
-    return [
-        looked_at(plugins, name, points[name].dist if name in points else None, used.get(name)) for name in names
-    ]
+    rows = [row for name in installed() for row in of_name(plugins, name, used.get(name))]
+    return [*rows, *(looked_at(plugins, name, None, used[name]) for name in used if is_file(name))]
 
 
-def looked_at(plugins: Plugins, name: str, package: Distribution | None, used: Status | None) -> Plugin:
+def of_name(plugins: Plugins, name: str, used: Status | None) -> list[Plugin]:
+    """The plugin of an entry point's name; and those of other packages that claim it too, which nobody gets."""
+    with contain() as kept:
+        point, others = points(name)
+        taken = f"not used: {package_of(point)} has a plugin of this name"
+        rows = [Plugin(name, *named(other), "broken", (), taken) for other in others]
+        return [looked_at(plugins, name, point, used), *rows]
+    return [Plugin(name, None, None, "broken", (), said(kept.error))]
+
+
+def looked_at(plugins: Plugins, name: str, point: EntryPoint | None, used: Status | None) -> Plugin:
     status: Status = used or "off"
     reason = None if used else "no table of plugins.toml names it"
     offers: tuple[str, ...] = ()
@@ -91,9 +98,12 @@ def looked_at(plugins: Plugins, name: str, package: Distribution | None, used: S
         offers = tuple(offered(cls) for door in plugins.doors(name) for cls in plugins.classes(name, door))
     if kept.error is not None:
         status, reason = "broken", said(kept.error)
-    return Plugin(
-        name, package.name if package else None, package.version if package else None, status, offers, reason
-    )
+    return Plugin(name, *named(point), status, offers, reason)
+
+
+def named(point: EntryPoint | None) -> tuple[str | None, str | None]:
+    """Package and version."""
+    return (point.dist.name, point.dist.version) if point and point.dist else (None, None)
 
 
 def offered(cls: type[Any]) -> str:

@@ -58,11 +58,12 @@ async def network(source: str, settings: SourceSettings, deadline: Deadline) -> 
 
     What a proxy stands in front of is the proxy's to reach: then it is the proxy that is connected to.
     """
+    if not isinstance(settings, RemoteSettings):
+        return []
     where = None
-    if isinstance(settings, RemoteSettings):
-        with contain():
-            where = place(settings.base_url)
-    if where is None or not isinstance(settings, RemoteSettings):
+    with contain():  # base_url is the plugin's own
+        where = place(settings.base_url)
+    if where is None:
         return []
     if settings.proxy is not None and (proxy := place(str(settings.proxy))):
         reached = await reachable(proxy, deadline, f"the proxy {proxy}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from telemetry_mcp.config import PLACEHOLDER, Config
@@ -12,25 +10,10 @@ from telemetry_mcp.errors import Problem
 from telemetry_mcp.model import Check
 from telemetry_mcp.problem import quoted
 from telemetry_mcp.setting import HttpSettings
+from telemetry_mcp.toml import bare, toml
 
 UNSET = re.compile(r"the variable (\w+) is not set")
 NEAR = re.compile(r"[Dd]id you mean '([^']+)'")
-BARE = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def toml(value: Any) -> str:
-    """A value as TOML writes it; a text without a quote as a literal, since queries are full of the other kind."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{bare(key)} = {toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
-        return f"'{value}'"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int | float) else str(value)
-
-
-def bare(key: str) -> str:
-    return key if BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
 def setting(source: str, key: str, value: Any, note: str = "") -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 
 from telemetry_mcp.plugin import installed
@@ -26,12 +28,16 @@ def write(name: str, into: Path) -> list[Path]:
     """
     if not NAME.fullmatch(name):
         raise CommandError(f"{name!r} cannot be the name of a plugin: small letters, digits and single hyphens")
+    package = name.replace("-", "_")
+    if iskeyword(package) or find_spec(package) is not None:
+        raise CommandError(
+            f"a package {package} could not be imported beside what Python has: choose another name"
+        )
     if name in installed():
         raise CommandError(f"a plugin called {name} is installed already; two of one name cannot be told apart")
     folder = into / name
     if folder.exists():
         raise CommandError(f"{folder} exists already")
-    package = name.replace("-", "_")
     words = {
         "name": name,
         "package": package,

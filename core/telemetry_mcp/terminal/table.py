@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from telemetry_mcp.terminal.number import plural
 from telemetry_mcp.terminal.sparkline import sparkline
 
 ENVELOPE = ("window", "sources", "coverage", "warnings")
@@ -178,7 +179,7 @@ def coverage(sources: Sequence[Row]) -> str:
     skipped = "".join(f"; {', '.join(names)} skipped ({why})" for why, names in reasons.items())
     if not sources:
         return "no source is switched on"
-    counted = f"{len(there)} of {len(asked)} source{'' if len(asked) == 1 else 's'}"
+    counted = f"{len(there)} of {len(asked)} {plural('source', len(asked))}"
     return f"{counted} in {slowest:.0f} ms: {each}{skipped}" if asked else f"{counted}{skipped}"
 
 

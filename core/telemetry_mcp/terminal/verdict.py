@@ -10,6 +10,7 @@ from rich.text import Text
 
 from telemetry_mcp.model import Check
 from telemetry_mcp.terminal.finding import Examined, Level, Measured, Report, level_of, lost
+from telemetry_mcp.terminal.number import number_of
 from telemetry_mcp.terminal.table import STYLES, Row, table
 
 LEVELS: tuple[Level, ...] = ("ok", "absent", "warning", "fault")
@@ -17,8 +18,7 @@ LEVELS: tuple[Level, ...] = ("ok", "absent", "warning", "fault")
 
 def show(report: Report, screen: Console) -> None:
     """Print it all. Fixes are not wrapped, and have nothing before or after them on their lines."""
-    count = len(report.sources)
-    screen.print(Text(f"{report.path}: {count} source{'' if count == 1 else 's'}", style="bold"), soft_wrap=True)
+    screen.print(Text(f"{report.path}: {number_of(len(report.sources), 'source')}", style="bold"), soft_wrap=True)
     if report.sources:
         screen.print(table([row for source in report.sources for row in details(source)]))
         screen.print()
@@ -97,9 +97,8 @@ def ending(report: Report) -> Iterator[Text]:
     if at_fault:
         yield Text(f"needs attention: {', '.join(at_fault)}", style=STYLES["fault"])
     if report.problems:
-        count = len(report.problems)
         yield Text(
-            f"no server starts with this file: {count} problem{'' if count == 1 else 's'}", style=STYLES["fault"]
+            f"no server starts with this file: {number_of(len(report.problems), 'problem')}", style=STYLES["fault"]
         )
     elif not at_fault and not warned:
         yield Text("all is well", style=STYLES["ok"])

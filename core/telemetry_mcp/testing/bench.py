@@ -13,14 +13,8 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import pytest
 
 from telemetry_mcp.errors import ConfigError
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-)
-from telemetry_mcp.question import (
-    Question,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.question import Question, Window
 from telemetry_mcp.source import Source, now_ms
 from telemetry_mcp.testing import mutant, table
 from telemetry_mcp.testing.ask import Subject

@@ -11,6 +11,7 @@ import inspect
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -151,7 +152,7 @@ class SourceContract(Bench):
             return kept.error
 
         for use in (False, True):
-            error = self.tried("healthy", lambda trial, use=use: body(trial, use))  # type: ignore[misc]
+            error = self.tried("healthy", partial(body, use=use))
             if error is not None:
                 refuse(f"close() raised {type(error).__name__}: {error}{verdict.where([error])}")
 

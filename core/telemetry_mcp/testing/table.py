@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
@@ -17,6 +16,7 @@ from telemetry_mcp.plugin import SOURCES
 from telemetry_mcp.registry import Loader
 from telemetry_mcp.secret import spell
 from telemetry_mcp.source import Source
+from telemetry_mcp.toml import bare, toml
 
 NAME = "tested"
 """What the source is called in the trial's configuration."""
@@ -25,21 +25,12 @@ SHORTEST_SECRET = 8
 SECRET_NAMES = ("key", "token", "secret", "password", "passphrase")
 
 
-def toml(value: Any) -> str:
-    """A value as TOML writes it. A JSON string is a TOML string."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
 def document(table: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """plugins.toml with this one source; metrics that are not built in are declared."""
-    lines = [f"[sources.{NAME}]", *(f"{json.dumps(key)} = {toml(value)}" for key, value in table.items())]
+    lines = [f"[sources.{NAME}]", *(f"{bare(key)} = {toml(value)}" for key, value in table.items())]
     lines += [f"[sources.{NAME}.metrics]"] if metrics else []
-    lines += [f"{json.dumps(name)} = {toml(query)}" for name, query in metrics.items()]
-    lines += [f"[metrics.{json.dumps(name)}]" for name in metrics if name not in BUILT_IN]
+    lines += [f"{bare(name)} = {toml(query)}" for name, query in metrics.items()]
+    lines += [f"[metrics.{bare(name)}]" for name in metrics if name not in BUILT_IN]
     return "\n".join([*lines, ""])
 
 

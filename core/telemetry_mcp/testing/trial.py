@@ -24,10 +24,7 @@ from telemetry_mcp.config import read
 from telemetry_mcp.contract import fit
 from telemetry_mcp.fanout import Deadline, Fanout
 from telemetry_mcp.guard import Guard
-from telemetry_mcp.model import (
-    Outcome,
-    Reply,
-)
+from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.outcome import failed, status_of
 from telemetry_mcp.question import Question
 from telemetry_mcp.registry import Instance, Registry, load
@@ -127,7 +124,6 @@ class Watch:
     beat: float = field(default_factory=monotonic)
     stalled_s: float = 0.0
     at: str = ""
-    stuck: bool = False
 
     async def tick(self) -> None:
         while True:

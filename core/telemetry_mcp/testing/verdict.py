@@ -9,15 +9,8 @@ from typing import Any
 import numpy as np
 
 from telemetry_mcp.errors import SourceError
-from telemetry_mcp.model import (
-    Outcome,
-    Series,
-)
-from telemetry_mcp.question import (
-    Question,
-    SeriesQuery,
-    Window,
-)
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.question import NativeQuery, Question, SeriesQuery, Window
 from telemetry_mcp.testing.fault import BODIES, ERRORS, FAULTS, RETRY_AFTER_S
 from telemetry_mcp.unit import UNITS, known
 
@@ -166,8 +159,8 @@ def differing(
 
 
 def span(question: Question[Any]) -> Window:
-    window: Window = getattr(question, "window")  # noqa: B009 - the questions that answer with Series have one
-    return window
+    assert isinstance(question, SeriesQuery | NativeQuery)  # the only ones that answer with Series
+    return question.window
 
 
 def asked_metrics(question: Question[Any]) -> Sequence[str]:
