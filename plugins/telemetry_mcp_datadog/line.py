@@ -64,8 +64,10 @@ def from_v1(row: Row) -> Line:
     return Line(named, *ordered(pairs[:, 0], pairs[:, 1]), width_ms, *unit(row.get("unit")), name, scope)
 
 
-def from_v2(row: Row, given: Any, times: Values, width_ms: float) -> Line:
+def from_v2(row: Any, given: Any, times: Values, width_ms: float) -> Line:
     """One of the `series` of POST /api/v2/query/timeseries with its own list of values."""
+    if not isinstance(row, dict):
+        raise ProtocolError("a series that is no object")
     values = numbers(given)
     if values.shape != times.shape:
         raise ProtocolError("not one value for each time")

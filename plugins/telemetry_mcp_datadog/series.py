@@ -93,6 +93,8 @@ def read_v1(reply: HttpReply, asked: Asked) -> Reply[Series]:
     rows, said = body.get("series") or [], complaint(body)
     if said and not rows:
         raise refusal(said, reply.headers)
+    if "series" not in body:
+        raise ProtocolError("the answer to a metric query has no list of series")
     return finished(each(rows, from_v1, "series"), asked, said)
 
 
@@ -107,7 +109,7 @@ def read_v2(reply: HttpReply, asked: Asked) -> Reply[Series]:
         raise ProtocolError(f"{len(rows)} series came with {len(values)} lists of values")
     times = numbers(listed(dig(attributes, "times"))).reshape(-1)
     width_ms = bucket_ms(times, asked.step_ms)
-    pairs = [{"row": row, "values": own} for row, own in zip(rows, values, strict=True) if isinstance(row, dict)]
+    pairs = [{"row": row, "values": own} for row, own in zip(rows, values, strict=True)]
     lines = each(pairs, lambda pair: from_v2(pair["row"], pair["values"], times, width_ms), "series")
     return finished(lines, asked, said)
 

@@ -15,6 +15,7 @@ from telemetry_mcp import (
     Slo,
     SloQuery,
     Window,
+    clean,
     gather,
 )
 from telemetry_mcp_datadog.scope import SLOS
@@ -113,7 +114,7 @@ def stands(body: Any, target: Target) -> Slo:
     said = [
         text(dig(one, "error_message")) or text(dig(one, "error_type")) for one in listed(overall.get("errors"))
     ]
-    reason = "; ".join(filter(None, [*said, *words(dig(body, "errors"))]))
+    reason = clean("; ".join(filter(None, [*said, *words(dig(body, "errors"))])))
     if sli is None or said or state == "no_data" or not 0 <= sli <= 100:
         return replace(slo, reason=reason or "no data")
     allowed = 100 - slo.objective

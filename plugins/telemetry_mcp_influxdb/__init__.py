@@ -10,6 +10,7 @@ from telemetry_mcp import (
     Context,
     HttpReply,
     NativeQuery,
+    ProtocolError,
     Reply,
     Series,
     SeriesQuery,
@@ -98,10 +99,14 @@ class InfluxDB(Source):
             return Reply()
         statement = self.language.inventory(query.window, measurements)
         answer = await self.ask(statement)
+        names = sorted(set(listed(answer, self.language.listed)))
+        if answer.unreadable and not names:
+            raise ProtocolError("the inventory is not as InfluxDB documents it: nothing of it can be read")
+        lost = [f"{answer.unreadable} rows could not be read"] if answer.unreadable else []
         return Reply(
-            items=[Service(name) for name in sorted(set(listed(answer, self.language.listed)))],
+            items=[Service(name) for name in names],
             queries=[str(statement)],
-            warnings=answer.warnings,
+            warnings=[*answer.warnings, *lost],
             partial="; ".join(answer.partial) or None,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from math import nan
 from typing import Any
@@ -16,7 +16,8 @@ from telemetry_mcp_influxdb.wire import refusal
 TIMES = ("_time", "_start")
 """The columns that can say when, the best first: an aggregate of the whole range has the range's start only."""
 
-META = ("", "result", "table")
+RESULT = "result"
+META = ("", RESULT, "table")
 """The columns that stand first in every table, and are not data."""
 
 
@@ -33,7 +34,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "double": real,
     "long": real,
     "unsignedLong": real,
-    "boolean": lambda text: float(text == "true"),
+    "boolean": {"true": 1.0, "false": 0.0}.get,
 }
 """Datatype -> how a value is read. A column of any other, such as a duration, is left out."""
 
@@ -50,18 +51,31 @@ class Block:
 def frames_of(text: str) -> tuple[list[Frame], int]:
     """The data of an answer, and how many lines could not be read.
 
+    Of several results, which each yield() names, the name is a label: they may hold the same series.
     Raises the error that an answer holds in place of data or after some; ProtocolError for what is no annotated
     CSV.
     """
-    frames, unreadable = [], 0
+    frames: list[tuple[str, Frame]] = []
+    unreadable = 0
     for block in blocks(text):
         if block.header[1:3] == ["error", "reference"] or block.header[:2] == ["error", "reference"]:
             words = next((row[block.header.index("error")] for row in block.rows if row), "")
             raise refusal(words)
         whole = [row for row in block.rows if len(row) == len(block.header)]
         unreadable += len(block.rows) - len(whole)
-        frames.append(frame_of(block, whole))
-    return frames, unreadable
+        frames.append((result_of(block, whole), frame_of(block, whole)))
+    several = len({name for name, _ in frames}) > 1
+    labelled = [replace(frame, labels={RESULT: name}) if several else frame for name, frame in frames]
+    return labelled, unreadable
+
+
+def result_of(block: Block, rows: Sequence[Sequence[str]]) -> str:
+    """The name of the result that a block is of: in its rows, or once for all of them among the defaults."""
+    at = block.header.index(RESULT) if RESULT in block.header[: len(META)] else None
+    if at is None:
+        return ""
+    named = rows[0][at] if rows else ""
+    return named or "".join(block.notes.get("#default", [])[at : at + 1])
 
 
 def blocks(text: str) -> Iterator[Block]:

@@ -14,6 +14,8 @@ from telemetry_mcp import (
     NotFoundError,
     Reply,
     SourceError,
+    clock_check,
+    date_s,
     gather,
     now_ms,
 )
@@ -21,9 +23,7 @@ from telemetry_mcp_influxdb.influxql import identifier
 from telemetry_mcp_influxdb.language import Language
 from telemetry_mcp_influxdb.setting import InfluxSettings
 from telemetry_mcp_influxdb.statement import Statement
-from telemetry_mcp_influxdb.wire import ahead_s
 
-CLOCK_SKEW_S = 30
 ENABLES = "series of metrics, services, native queries"
 
 Ping = Callable[[], Awaitable[HttpReply]]
@@ -47,7 +47,7 @@ async def check_ping(settings: InfluxSettings, ping: Ping) -> Reply[Check]:
     except SourceError as error:
         return Reply(items=[Check("reachable", ok=False, detail=str(error), fix=error.hint)])
     reached = Check("reachable", ok=True, detail="answers /ping")
-    return Reply(items=[reached, version_check(settings, reply), clock_check(reply, time())])
+    return Reply(items=[reached, version_check(settings, reply), clock_check(date_s(reply.headers), time())])
 
 
 def version_check(settings: InfluxSettings, reply: HttpReply) -> Check:
@@ -59,15 +59,6 @@ def version_check(settings: InfluxSettings, reply: HttpReply) -> Check:
     fits = settings.version in (1, int(major))
     told = f"the server is {seen}, asked as version {settings.version}"
     return Check("version", ok=fits, detail=told, fix="" if fits else f"set version = {major}")
-
-
-def clock_check(reply: HttpReply, now_s: float) -> Check:
-    """Clocks that disagree let windows miss the newest samples, without any error."""
-    ahead = ahead_s(reply, now_s)
-    if ahead is None:
-        return Check("clock", ok=True, detail="the answer carries no Date to compare with")
-    skew = f"the server's clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
-    return Check("clock", ok=abs(ahead) <= CLOCK_SKEW_S, detail=skew, fix="let both hosts keep time by NTP")
 
 
 async def check_reading(settings: InfluxSettings, language: Language, run: Run) -> Reply[Check]:

@@ -118,13 +118,18 @@ def time_filter(window: Window) -> str:
 
 
 def results_of(answer: Any) -> Iterator[dict[str, Any]]:
-    """The results of a document. An error in it is raised, whatever the HTTP status was."""
+    """The results of a document. An error in it is raised, whatever the HTTP status was. Raises ProtocolError."""
     if not isinstance(answer, dict) or not ("results" in answer or "error" in answer):
         raise ProtocolError("the body is JSON, but not an answer of InfluxDB's /query")
     for holder in (answer, *dicts(answer.get("results"))):
         if holder.get("error"):
             raise refusal(str(holder["error"]))
-    yield from dicts(answer.get("results"))
+    results = answer.get("results")
+    if results is None:  # how some proxies write that there are none
+        return
+    if not isinstance(results, list) or len(dicts(results)) < len(results):
+        raise ProtocolError("the results of InfluxDB's /query are not a list of objects")
+    yield from results
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:

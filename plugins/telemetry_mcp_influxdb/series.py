@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from telemetry_mcp import ProtocolError, Reply, Series, Window
 from telemetry_mcp_influxdb.statement import MAX_POINTS, Statement
-from telemetry_mcp_influxdb.table import Answer, Table, tables_of
+from telemetry_mcp_influxdb.table import TIME, Answer, Table, tables_of
 
 MEASUREMENT, FIELD, VALUE = "_measurement", "_field", "_value"
 """What Flux calls them; its values stand in one column, whatever field they are of."""
@@ -56,7 +56,7 @@ class Column:
 
 def reply_of(answer: Answer, ask: Ask) -> Reply[Series]:
     """At most `ask.limit` series of the services that were asked for, with the points inside the window."""
-    tables, unreadable = readable(answer)
+    tables, unreadable, timeless = readable(answer)
     columns = [column for table in tables for column in columns_of(table, ask)]
     asked = [
         one for one in columns if one.service is not None and (not ask.services or one.service in ask.services)
@@ -73,22 +73,29 @@ def reply_of(answer: Answer, ask: Ask) -> Reply[Series]:
     return Reply(
         items=[newest(one) for one in series if np.isfinite(one.values).any()],
         queries=[told],
-        warnings=[*answer.warnings, *remarks(columns, taken, ask, unreadable)],
+        warnings=[*answer.warnings, *timeless, *remarks(columns, taken, ask, unreadable)],
         partial="; ".join(partial) or None,
     )
 
 
-def readable(answer: Answer) -> tuple[list[Table], int]:
-    """The tables of an answer, and what could not be read of it. ProtocolError where nothing could."""
+def readable(answer: Answer) -> tuple[list[Table], int, list[str]]:
+    """The tables of an answer, what could not be read of it, and what is no time series and so is left out.
+
+    Raises ProtocolError where nothing could be read, BadQueryError where nothing is a time series.
+    """
     tables: list[Table] = []
     unreadable = answer.unreadable
-    for frame in answer.frames:
+    timed = [frame for frame in answer.frames if TIME in frame.columns]
+    timeless = len(answer.frames) - len(timed)
+    for frame in timed or answer.frames:
         found, skipped = tables_of(frame)
         tables += found
         unreadable += skipped
     if unreadable and not tables:
         raise ProtocolError("the answer is not as InfluxDB documents it: none of its rows can be read")
-    return tables, unreadable
+    # Such as what the Flux profiler puts behind the data.
+    said = [f"{timeless} tables without times left out: they are no time series"] if timeless else []
+    return tables, unreadable, said
 
 
 def columns_of(table: Table, ask: Ask) -> Iterator[Column]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from telemetry_mcp import (
@@ -87,11 +86,3 @@ def words_of(body: bytes) -> str:
     if not isinstance(told, dict):
         return ""
     return str(told.get("error") or told.get("message") or "")
-
-
-def ahead_s(reply: HttpReply, now_s: float) -> float | None:
-    """How far the server's clock is ahead of `now_s` by its Date header; None where it sent none."""
-    try:
-        return parsedate_to_datetime(reply.headers["date"]).timestamp() - now_s
-    except (KeyError, ValueError):
-        return None

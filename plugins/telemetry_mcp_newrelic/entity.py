@@ -42,12 +42,14 @@ async def list_dependencies(graph: Graph, accounts: Sequence[int]) -> Reply[Depe
     """Who calls whom, by the relationships that New Relic found: a search, then one request for 25 services."""
     search = REPORTING + within(accounts)
     pages, reasons = await searched(graph, GUIDS, search, "services")
-    guids = [guid for entity in entities_of(pages)[0] if (guid := text(entity.get("guid")))]
+    entities, unread = entities_of(pages)
+    guids = [guid for entity in entities if (guid := text(entity.get("guid")))]
+    lost = unreadable(unread + len(entities) - len(guids), "entities")
     batches = [guids[at : at + BATCH] for at in range(0, len(guids), BATCH)]
     calls = {f"services {n * BATCH + 1}..": partial(relations, graph, each) for n, each in enumerate(batches)}
     reply = await gather(calls)
     partials = "; ".join(filter(None, [*reasons, reply.partial])) or None
-    return Reply(list(dict.fromkeys(reply.items)), [search], reply.warnings, partials)
+    return Reply(list(dict.fromkeys(reply.items)), [search], [*reply.warnings, *lost], partials)
 
 
 async def relations(graph: Graph, guids: Sequence[str]) -> Reply[Dependency]:

@@ -71,9 +71,10 @@ def moment(value: Any) -> int | None:
 def iso(value: Any) -> int | None:
     try:
         at = datetime.fromisoformat(value)
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        at_ms = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):
         return None
+    return at_ms if 0 < at_ms <= LAST_MS else None
 
 
 def tag_pairs(tags: Any) -> Iterator[tuple[str, str]]:

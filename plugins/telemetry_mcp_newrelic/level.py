@@ -11,7 +11,7 @@ from typing import Any
 from telemetry_mcp import BadQueryError, Reply, Slo, SloQuery, Window, gather
 from telemetry_mcp_newrelic.account import across, within
 from telemetry_mcp_newrelic.entity import entities_of, searched, summed
-from telemetry_mcp_newrelic.field import link, number, record, records, tag_pairs, text
+from telemetry_mcp_newrelic.field import link, number, record, records, tag_pairs, text, texts
 from telemetry_mcp_newrelic.graph import Found, Graph, words_of
 from telemetry_mcp_newrelic.query import boxed
 
@@ -101,29 +101,29 @@ def span_ms(objective: Mapping[str, Any]) -> int | None:
 
 async def measured(graph: Graph, account: int, asked: Sequence[Level], query: SloQuery) -> Reply[Slo]:
     """The levels with their values: one request, a NRQL query each under a name of its own."""
-    texts: dict[int, str] = {}
+    sent: dict[int, str] = {}
     refused: dict[int, str] = {}
     for place, level in enumerate(asked):
         end_ms = query.window.end_ms
         try:
-            texts[place] = boxed(level.nrql, Window(max(0, end_ms - level.slo.window_ms), end_ms))
+            sent[place] = boxed(level.nrql, Window(max(0, end_ms - level.slo.window_ms), end_ms))
         except BadQueryError as error:
             refused[place] = f"its query is not one that reads: {error}"
-    found = await batch(graph, account, texts) if texts else Found({})
+    found = await batch(graph, account, sent) if sent else Found({})
     items = [
-        standing(level.slo, *value_of(found, place) if place in texts else (nan, refused[place]))
+        standing(level.slo, *value_of(found, place) if place in sent else (nan, refused[place]))
         for place, level in enumerate(asked)
     ]
-    return Reply(items, list(texts.values()), found.warnings)
+    return Reply(items, list(sent.values()), found.warnings)
 
 
-async def batch(graph: Graph, account: int, texts: Mapping[int, str]) -> Found:
-    declared = ", ".join(f"$q{place}: Nrql!" for place in texts)
+async def batch(graph: Graph, account: int, sent: Mapping[int, str]) -> Found:
+    declared = ", ".join(f"$q{place}: Nrql!" for place in sent)
     asked = " ".join(
-        f"n{place}: nrql(query: $q{place}, timeout: {graph.timeout_s}) {{ results }}" for place in texts
+        f"n{place}: nrql(query: $q{place}, timeout: {graph.timeout_s}) {{ results }}" for place in sent
     )
     document = f"query($id: Int!, {declared}) {{ actor {{ account(id: $id) {{ {asked} }} }} }}"
-    variables = {"id": account, **{f"q{place}": text for place, text in texts.items()}}
+    variables = {"id": account, **{f"q{place}": text for place, text in sent.items()}}
     needs = f"the right to query data of account {account}"
     return await graph.ask(document, variables, "actor", "account", needs=needs)
 
@@ -131,7 +131,7 @@ async def batch(graph: Graph, account: int, texts: Mapping[int, str]) -> Found:
 def value_of(found: Found, place: int) -> tuple[float, str]:
     """The percentage that one query gave; NaN and the reason where there is none."""
     name = f"n{place}"
-    told = [words_of(error) for error in found.errors if name in (error.get("path") or [])]
+    told = [words_of(error) for error in found.errors if name in texts(error.get("path"))]
     rows = records(record(found.node.get(name)).get("results"))[0]
     row = {key.lower(): number(value) for key, value in (rows[0] if rows else {}).items()}
     named = [row[key] for key in PREFERRED if key in row] or list(row.values())

@@ -53,6 +53,7 @@ class Table:
     nameless: int = 0
     unread: int = 0
     earlier: int = 0
+    late: int = 0
 
     def put(self, service: str, labels: Labels, at_ms: int, value: float) -> None:
         column = self.columns.setdefault((service, labels), Column())
@@ -96,6 +97,8 @@ def complaints(table: Table, shape: Shape) -> list[str]:
     said = unreadable(table.unread, "rows of New Relic's answer")
     if table.nameless:
         said.append(f"{table.nameless} rows have no {shape.attribute}: add FACET {shape.attribute} to the query")
+    if table.late and not table.columns:
+        said.append(f"all {table.late} buckets go beyond the window's end, or are not over yet")
     if table.earlier:
         said.append("COMPARE WITH is left out: a metric has one window")
     return said
@@ -110,6 +113,7 @@ def add(row: Mapping[str, Any], facets: Sequence[str], shape: Shape, table: Tabl
     at_ms, complete = when(row, shape)
     if at_ms is None or not complete:
         table.unread += at_ms is None
+        table.late += at_ms is not None
         return
     service, labels = whose(row, facets, shape, table)
     if not service:

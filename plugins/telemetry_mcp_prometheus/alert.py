@@ -16,6 +16,7 @@ import numpy as np
 from telemetry_mcp import Incident, IncidentQuery, Reply, Window, gather, now_ms
 from telemetry_mcp_prometheus.query import seconds
 from telemetry_mcp_prometheus.rule import Alarm, Rules, alerts_of, rules_of
+from telemetry_mcp_prometheus.wire import FAR_S
 
 if TYPE_CHECKING:
     from telemetry_mcp_prometheus.api import Api
@@ -104,7 +105,7 @@ def firings(row: Row, window: Window, step_ms: int) -> Iterator[Alarm]:
     """One for each time that the alert of this series fired."""
     labels = {name: text for name, text in row.labels.items() if name not in ("__name__", "alertstate")}
     times, values = row.timestamps_ms, row.values
-    told = values > SMALLEST_TIME_S
+    told = (values > SMALLEST_TIME_S) & (values < FAR_S)
     anew = np.where(told[1:], np.diff(values) != 0, np.diff(times) > max(GAP_MS, step_ms))
     cuts = (np.flatnonzero(anew) + 1).tolist()
     for first, after in zip([0, *cuts], [*cuts, len(times)], strict=True):

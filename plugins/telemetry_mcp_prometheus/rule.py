@@ -19,6 +19,7 @@ LOW = frozenset(
     {"warning", "warn", "minor", "low", "info", "informational", "notice", "p3", "p4", "p5", "sev3", "sev4"}
 )
 SHOWN = 3
+STATES = ("firing", "pending", "inactive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Alarm:
         return self.opened_ms < window.end_ms and (self.resolved_ms or window.end_ms) >= window.start_ms
 
     def incident(self, service_label: str) -> Incident:
-        name = self.labels.get("alertname", "an alert without a name")
+        name = self.labels.get("alertname") or "an alert without a name"
         severity = self.labels.get("severity")
         level = (severity or "").lower()
         return Incident(
@@ -85,6 +86,7 @@ class Alerts:
             self.pending += state == "pending"
             if state == "firing":
                 self.alarms.append(alarm_of(entry))
+            self.unreadable += state not in STATES
         except MALFORMED:
             self.unreadable += 1
 
@@ -104,6 +106,8 @@ class Rules:
     broken: list[str] = field(default_factory=list)
     count: int = 0
     unreadable: int = 0
+    lost: int = 0
+    """Alerts of readable rules that cannot be read themselves."""
 
     def take(self, rule: Any) -> None:
         """One rule of a group; recording rules are passed over."""
@@ -119,6 +123,7 @@ class Rules:
             return
         self.count += 1
         self.alarms += alerts.alarms
+        self.lost += alerts.unreadable
         self.annotations[name] = {key: text for key, text in annotations.items() if "{{" not in text}
         if health not in ("ok", "unknown"):
             self.broken.append(f"{name} ({clean(str(rule.get('lastError') or health), 120)})")
@@ -130,6 +135,8 @@ class Rules:
             yield f"alert rules that cannot be evaluated, and so cannot fire: {named}{more}"
         if self.unreadable:
             yield f"{self.unreadable} alert rules could not be read"
+        if self.lost:
+            yield f"{self.lost} alerts could not be read"
 
 
 def alerts_of(reply: HttpReply) -> Alerts:

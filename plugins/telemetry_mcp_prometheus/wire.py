@@ -143,6 +143,8 @@ def decode_whole(reply: HttpReply) -> Answer:
         return answer([row({}, [result])], envelope)
     if shape not in ("vector", "matrix"):
         raise ProtocolError(f"a result of type {clean(shape)} is none that Prometheus documents")
+    if not isinstance(result, list):
+        raise ProtocolError("the answer's result is not the list that Prometheus documents")
     rows, histograms, failures = [], 0, []
     for item in result:
         try:

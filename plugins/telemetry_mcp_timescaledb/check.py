@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import time
 
-from telemetry_mcp import Check, SourceError, clean
+from telemetry_mcp import Check, SourceError, clean, clock_check
 from telemetry_mcp_timescaledb.inventory import advice, found, lacking
 from telemetry_mcp_timescaledb.mapping import named
 from telemetry_mcp_timescaledb.query import DATE_BIN, Server, Statement
 from telemetry_mcp_timescaledb.session import Session
 from telemetry_mcp_timescaledb.setting import DatabaseSettings
 
-CLOCK_SKEW_S = 30
 NEAR = ("localhost", "127.0.0.1", "::1")
 
 ME = """SELECT extract(epoch FROM clock_timestamp())::float8, current_setting('server_version'),
@@ -48,7 +47,7 @@ async def checks(session: Session, needs: Needs) -> list[Check]:
     items = [
         Check("connect", ok=True, detail=f"as {settings.username} to {clean(version)}"),
         tls_check(settings, tls),
-        clock_check(now_s - time()),
+        clock_check(now_s, time()),
         *server_checks(server),
     ]
     writable = ["it is a superuser"] if superuser else []
@@ -90,12 +89,6 @@ def tls_check(settings: DatabaseSettings, version: str | None) -> Check:
         detail, fix = f"{version}, to a server nobody checked", 'set sslmode = "verify-full" and ca_file'
         return Check("tls", ok=False, detail=detail, fix=fix, optional=True)
     return Check("tls", ok=True, detail=version)
-
-
-def clock_check(ahead_s: float) -> Check:
-    """Clocks that disagree let windows miss the newest rows, without any error."""
-    skew = f"the server's clock is {abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'}"
-    return Check("clock", ok=abs(ahead_s) <= CLOCK_SKEW_S, detail=skew, fix="let both hosts keep time by NTP")
 
 
 def server_checks(server: Server) -> Iterator[Check]:

@@ -152,3 +152,21 @@ async def test_a_text_without_a_metric_is_refused_before_anything_is_sent(stub: 
     with pytest.raises(BadQueryError, match=r"avg:metric\{\*\}"):
         await second.run_native(NativeQuery("1 + 1", WINDOW, MINUTE))
     assert stub.asked == []
+
+
+async def test_a_series_that_is_no_object_is_counted(stub: Stub, second: Datadog) -> None:
+    body = found([START], [1.0], [2.0], tags=("service:a", "service:b"))
+    body["data"]["attributes"]["series"][1] = "service:b"
+    stub.on(PATH, body)
+    reply = await second.fetch_series(question())
+    assert [series.service for series in reply.items] == ["a"]
+    assert reply.warnings == ["1 series could not be read"]
+
+
+async def test_an_older_answer_without_its_list_of_series_is_no_empty_one(
+    stub: Stub, datadog: Datadog, failure: Failure
+) -> None:
+    stub.on("/api/v1/query", {})
+    assert isinstance(await failure(datadog.fetch_series(question())), ProtocolError)
+    stub.on("/api/v1/query", {"status": "ok", "series": []})
+    assert (await datadog.fetch_series(question())).items == []

@@ -156,3 +156,12 @@ async def test_a_missing_permission_is_named(stub: Stub, datadog: Datadog, path:
     raised = await failure(datadog.list_slos(SloQuery(WINDOW)))
     assert type(raised) is ForbiddenError
     assert "slos_read" in raised.hint
+
+
+async def test_the_reason_of_an_unknown_slo_is_one_clean_line(stub: Stub, datadog: Datadog) -> None:
+    stub.on(LIST, listed(slo()))
+    stub.on(f"{LIST}/s1/history", {"data": {"overall": {"sli_value": None}}, "errors": "no\nshard\x00answered"})
+    (item,) = (await datadog.list_slos(SloQuery(WINDOW))).items
+    assert item.reason is not None
+    assert item.reason.isprintable()
+    assert item.reason.startswith("no shard")

@@ -15,7 +15,7 @@ from telemetry_mcp import (
     SourceError,
     UpstreamError,
 )
-from telemetry_mcp_influxdb.check import checks, clock_check
+from telemetry_mcp_influxdb.check import checks
 from telemetry_mcp_influxdb.setting import LANGUAGES, InfluxSettings
 from telemetry_mcp_influxdb.statement import Statement
 
@@ -127,17 +127,3 @@ async def test_a_server_that_does_not_tell_its_version_or_time_is_no_fault() -> 
     found = await checked(3)
     assert (found["version"].ok, found["version"].detail) == (True, "the server does not tell its version")
     assert found["clock"].ok
-
-
-@pytest.mark.parametrize(
-    ("date", "ok", "words"),
-    [
-        ("Tue, 14 Nov 2023 22:14:00 GMT", True, "0 s behind"),
-        ("Tue, 14 Nov 2023 22:16:00 GMT", False, "120 s ahead"),
-        ("nonsense", True, "no Date"),
-    ],
-)
-def test_a_clock_that_is_off_is_a_fault(date: str, ok: bool, words: str) -> None:
-    check = clock_check(HttpReply(204, {"date": date}, b""), T0_S)
-    assert check.ok is ok
-    assert words in check.detail

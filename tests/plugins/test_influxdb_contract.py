@@ -11,7 +11,7 @@ import pytest
 from telemetry_mcp.testing import Request, Response, SourceContract, relay
 
 if TYPE_CHECKING:
-    from tests.conftest import InfluxServer
+    from tests.real.influx import InfluxServer
 
 INSTANT = re.compile(r"20\d\d-[\dT:.-]+Z")
 

@@ -26,7 +26,8 @@ from telemetry_mcp_influxdb import InfluxDB
 from telemetry_mcp_influxdb.preset import PRESETS
 
 if TYPE_CHECKING:
-    from tests.conftest import InfluxServer, StartInflux
+    from tests.conftest import StartInflux
+    from tests.real.influx import InfluxServer
 
 pytestmark = pytest.mark.real
 

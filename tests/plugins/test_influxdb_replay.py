@@ -41,6 +41,7 @@ TEXTS = {
     2: "from(bucket: v.defaultBucket) |> range(start: v.timeRangeStart)",
     3: "SELECT * FROM m WHERE $__timeFilter",
 }
+NUMERIC = ("double", "long", "unsignedLong", "boolean")
 INVENTORY = re.compile(r"\s*SHOW\s+TAG\s+VALUES\b", re.IGNORECASE)
 NAMES_ONLY = re.compile(r"\s*SHOW\s+(?!TAG\s+VALUES\b|GRANTS\b|RETENTION\b)", re.IGNORECASE)
 VERSIONS = {"/query": 1, "/ping": 1, "/api/v2/query": 2, "/api/v3/query_sql": 3, "/api/v3/query_influxql": 3}
@@ -114,12 +115,12 @@ def held(body: str) -> int:
     """How many columns of numbers an InfluxQL answer holds, counted by hand: neither texts nor what is of 1970."""
     found = set()
     for series in (series for result in results(body) for series in result.get("series", [])):
-        key = (series["name"], *sorted(series.get("tags", {}).items()))
+        key = (series.get("name"), *sorted((series.get("tags") or {}).items()))
         texts = {n for row in series["values"] for n, value in enumerate(row) if isinstance(value, str)} - {0}
         for row in series["values"]:
             told = (*key, *(row[n] for n in texts))
             numbers = (n for n, value in enumerate(row) if isinstance(value, int | float) and row[0])
-            found |= {(*told, n) for n in numbers if n}
+            found |= {(*told, series["columns"][n]) for n in numbers if n}
     return len(found)
 
 
@@ -135,16 +136,18 @@ def tables(body: str) -> int:
     found: set[tuple[str, ...]] = set()
     header: list[str] = []
     types: list[str] = []
+    result = ""
     for row in csv.reader(StringIO(body)):
-        if row and row[0] == "#datatype":
-            header, types = [], row
+        if row and row[0].startswith("#"):
+            header, types = [], row if row[0] == "#datatype" else types
+            result = row[1] if row[0] == "#default" else result
         elif row and not row[0] and not header:
             header = row
-        elif row and not row[0]:
+        elif row and not row[0] and "_time" in header:
             texts = [cell for cell, kind in zip(row[3:], types[3:], strict=True) if kind == "string"]
             cells = zip(header[3:], types[3:], row[3:], strict=True)
-            named = [name for name, kind, cell in cells if kind in ("double", "long", "unsignedLong") and cell]
-            found |= {(name, *texts) for name in (["_value"] if "_value" in named else named)}
+            named = [name for name, kind, cell in cells if kind in NUMERIC and cell]
+            found |= {(row[1] or result, name, *texts) for name in (["_value"] if "_value" in named else named)}
     return len(found)
 
 

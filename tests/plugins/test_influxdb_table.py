@@ -247,3 +247,39 @@ def test_a_status_means_its_error_in_influxdbs_words(
     assert words in str(error)
     if isinstance(error, RateLimitedError):
         assert error.retry_after_s == 7
+
+
+TIMED = """#datatype,string,long,dateTime:RFC3339,double,string
+#default,{name},,,,
+,result,table,_time,_value,service
+,,0,2023-11-14T22:14:00Z,{value},a
+
+"""
+TIMELESS = """#datatype,string,long,string,long
+#default,_profiler,,,
+,result,table,step,TotalDuration
+,,0,read,17
+
+"""
+
+
+def test_a_table_without_times_behind_the_data_costs_only_itself() -> None:
+    reply = read(2, TIMED.format(name="_result", value=2) + TIMELESS)
+    assert [(series.service, series.values.tolist()) for series in reply.items] == [("a", [2.0])]
+    assert reply.warnings == ["1 tables without times left out: they are no time series"]
+    with pytest.raises(BadQueryError, match="no time series"):
+        read(2, TIMELESS)
+
+
+def test_the_same_series_of_two_results_are_told_apart() -> None:
+    reply = read(2, TIMED.format(name="now", value=2) + TIMED.format(name="before", value=1))
+    told = [(series.labels["result"], series.values.tolist()) for series in reply.items]
+    assert told == [("now", [2.0]), ("before", [1.0])]
+    (alone,) = read(2, TIMED.format(name="now", value=2)).items
+    assert "result" not in alone.labels
+
+
+def test_a_boolean_that_is_none_is_no_value_and_not_zero() -> None:
+    rows = "".join(f",,0,2023-11-14T22:1{4 + n}:00Z,{text},a\n" for n, text in enumerate(("true", "false", "x")))
+    (series,) = read(2, TIMED.format(name="r", value="").split(",,0")[0].replace("double", "boolean") + rows).items
+    np.testing.assert_array_equal(series.values, [1, 0, np.nan])

@@ -65,3 +65,8 @@ def test_nothing_raises_on_a_strange_value(value: Any) -> None:
     pairs = list(tag_pairs([value, {"key": value, "values": value}, {"key": "k", "values": [value, "v"]}]))
     assert pairs[-1][0] == "k"
     assert all(isinstance(part, str) and part for pair in pairs for part in pair)
+
+
+@pytest.mark.parametrize("value", ["1899-12-31T00:00:00Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"])
+def test_a_text_before_1970_is_no_time(value: str) -> None:
+    assert moment(value) is None

@@ -184,3 +184,12 @@ async def test_a_search_without_entities_is_no_empty_answer(
 ) -> None:
     nerdgraph.says({"data": {"actor": {"entitySearch": {"results": {"entities": entities}}}}})
     assert isinstance(await failure(newrelic.list_slos(SloQuery(WINDOW))), ProtocolError)
+
+
+@pytest.mark.parametrize("path", [7, 1.5, True, {}, "", None, [None, 7]])
+async def test_an_error_whose_path_is_none_harms_no_service_level(
+    nerdgraph: NerdGraph, newrelic: NewRelic, path: Any
+) -> None:
+    having(nerdgraph, level(), errors=[{"message": "odd", "path": path}])
+    (item,) = (await newrelic.list_slos(SloQuery(WINDOW))).items
+    assert (item.sli, item.state) == (99.9, "ok")

@@ -220,3 +220,12 @@ async def test_a_large_answer_is_read_beside_the_event_loop(
     nerdgraph.finds([bucket(60 * at, 1, f"s{n}") for n in range(300) for at in range(10)])
     reply = await newrelic.fetch_series(replace(QUESTION, services=()))
     assert (len(reply.items), {len(series) for series in reply.items}) == (300, {10})
+
+
+async def test_an_answer_of_nothing_but_unfinished_buckets_says_so(
+    nerdgraph: NerdGraph, newrelic: NewRelic, bucket: Bucket
+) -> None:
+    nerdgraph.finds([bucket(600, 1), bucket(660, 2)])
+    reply = await newrelic.fetch_series(QUESTION)
+    assert not reply.items
+    assert reply.warnings == ["all 2 buckets go beyond the window's end, or are not over yet"]

@@ -65,6 +65,10 @@ NOT_FOR_US = {
     "abilities": "only tried by the check, never read",
     "data": "analytics are not asked",
     "records": "the audit trail is not asked",
+    "types": "an incident's type says nothing that its title does not",
+    "custom_fields": "what an account adds to its incidents and services has no place in the model",
+    "subscribers": "who follows an incident is not asked",
+    "other": "an endpoint that the plugin does not ask",
 }
 """Name of a document's member, or its type -> why nothing of ours asks for it."""
 
@@ -144,7 +148,9 @@ def subject(request: dict[str, Any], body: Any) -> str:
     known = {**PLACES, **NOT_FOR_US}
     path = urlsplit(str(request.get("url") or "")).path.split("/")
     if named := [part for part in path if part in known]:
-        return named[-1]
+        return next((part for part in named if part in NOT_FOR_US), named[-1])
+    if any(path):
+        return "other"
     if not isinstance(body, dict):
         return "services"
     if "escalation_level" in body:
@@ -237,7 +243,9 @@ async def ended(stub: Stub, pagerduty: PagerDuty, interaction: dict[str, Any]) -
         return "not for us", "the Events API takes events; nothing is ever written"
     name = subject(request, body)
     if name not in PLACES:
-        return "not for us", NOT_FOR_US[name]
+        if response["status"] < 400:
+            return "not for us", NOT_FOR_US[name]
+        name = "services"  # an error's shape is the same everywhere
     listed = wrapped(name, body)
     window = span(name, listed or body)
     serve(stub, name, response, json.dumps(listed).encode() if listed else sent, window)
@@ -245,6 +253,8 @@ async def ended(stub: Stub, pagerduty: PagerDuty, interaction: dict[str, Any]) -
         reply = await asking(pagerduty, name, window)()
     except SourceError as error:
         return "error", f"{type(error).__name__}: {str(error)[:90]}"
+    if reply.partial and not reply.items:
+        return "error", reply.partial[:120]
     check_items(name, listed or body, reply)
     return "items", f"{len(reply.items)} of {name}{': ' if reply.warnings else ''}{'; '.join(reply.warnings)}"
 

@@ -14,8 +14,8 @@ from telemetry_mcp_timescaledb import TimescaleDB
 from telemetry_mcp_timescaledb.error import failure
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
     from tests.plugins.conftest import Replayed, WireCase
+    from tests.real.postgres import PostgresServer
 
 pytestmark = pytest.mark.real
 

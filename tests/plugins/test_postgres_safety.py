@@ -31,7 +31,8 @@ from telemetry_mcp_timescaledb import TimescaleDB
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import PostgresServer, StartPostgres
+    from tests.conftest import StartPostgres
+    from tests.real.postgres import PostgresServer
 
 pytestmark = pytest.mark.real
 

@@ -16,7 +16,7 @@ from telemetry_mcp import BadQueryError, Context, NativeQuery, SeriesQuery, Serv
 from telemetry_mcp_timescaledb import TimescaleDB
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
+    from tests.real.postgres import PostgresServer
 
 pytestmark = pytest.mark.real
 

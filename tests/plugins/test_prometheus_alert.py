@@ -266,3 +266,22 @@ async def test_the_counter_of_calls_can_be_ones_own(estate: Emulators) -> None:
     _, dependencies = await ask(estate, dependencies=own)
     assert ("cache-redis", "auth-service") in {(one.caller, one.callee) for one in dependencies.items}
     assert len(dependencies.queries) == 1
+
+
+@pytest.mark.parametrize("value", [np.inf, 1e300, -np.inf, np.nan])
+def test_an_alert_whose_beginning_is_no_time_began_when_it_was_seen(value: float) -> None:
+    row = Row(LABELS, np.array([START + MINUTE]), np.array([value]))
+    (alarm,) = firings(row, WINDOW, MINUTE)
+    assert alarm.opened_ms == START
+
+
+def test_an_alert_of_an_unknown_state_is_counted_and_one_without_a_name_has_a_title() -> None:
+    nameless = {**FIRING, "labels": {"alertname": ""}}
+    found = alerts_of(reply("alerts", [nameless, {**FIRING, "state": "burning"}, {**FIRING, "state": "inactive"}]))
+    assert [alarm.incident("service").title for alarm in found.alarms] == ["an alert without a name"]
+    assert list(found.remarks()) == ["1 alerts could not be read"]
+
+
+def test_an_unreadable_alert_of_a_rule_is_counted() -> None:
+    rule = {"type": "alerting", "name": "Slow", "alerts": [FIRING, 7]}
+    assert list(rules_of(reply("groups", [{"rules": [rule]}])).remarks()) == ["1 alerts could not be read"]

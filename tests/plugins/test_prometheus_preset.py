@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -12,9 +11,11 @@ import pytest
 
 from telemetry_mcp import Context, Reply, Series, SeriesQuery, Window, http_for
 from telemetry_mcp_prometheus import Prometheus
+from tests.real.prometheus import fill
 
 if TYPE_CHECKING:
-    from tests.conftest import PrometheusServer, StartPrometheus, VictoriaServer
+    from tests.conftest import StartPrometheus
+    from tests.real.victoria import VictoriaServer
 
 pytestmark = pytest.mark.real
 
@@ -160,12 +161,8 @@ def backends(
     """Both hold the same two hours."""
     data = tmp_path_factory.mktemp("presets")
     start_s = (int(time.time()) // 60 - 120) * 60
-    (data / "in.txt").write_text("".join(exposition(start_s, 1)) + "# EOF\n")
-    server: PrometheusServer = start_prometheus(data)  # which skips the test where it is not installed
-    server.kill()
-    promtool = ["promtool", "tsdb", "create-blocks-from", "openmetrics"]
-    subprocess.run([*promtool, data / "in.txt", data / "tsdb"], check=True, capture_output=True)
-    server.start()
+    fill(data, "".join(exposition(start_s, 1)) + "# EOF\n")
+    server = start_prometheus(data)
     victoria.take("".join(exposition(start_s, 1000)))
     return Backends(server.url, victoria.url, (start_s + (POINTS - 1) * STEP_S) * 1000)
 

@@ -26,7 +26,8 @@ from telemetry_mcp import (
 from telemetry_mcp_prometheus import Prometheus
 
 if TYPE_CHECKING:
-    from tests.conftest import PrometheusServer, StartPrometheus
+    from tests.conftest import StartPrometheus
+    from tests.real.prometheus import PrometheusServer
 
 pytestmark = pytest.mark.real
 

@@ -221,6 +221,7 @@ VICTORIA_404 = (
             "metric",
         ),
         (200, b'{"status":"success","data":{"resultType":"matrix","result":null}}', ProtocolError, "documents"),
+        (200, b'{"status":"success","data":{"resultType":"vector","result":{}}}', ProtocolError, "documents"),
         (200, orjson.dumps(matrix(({}, [[1, "two"]]))), ProtocolError, "two"),
         (200, orjson.dumps(matrix(({}, [[1.7e12, "2"]]))), ProtocolError, "not Unix seconds"),
         (200, orjson.dumps(matrix(({"a": []}, [[1, "2"]]))), ProtocolError, "documents"),  # type: ignore[dict-item]

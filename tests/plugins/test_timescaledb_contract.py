@@ -13,7 +13,7 @@ from telemetry_mcp import Window
 from telemetry_mcp.testing import SourceContract
 
 if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
+    from tests.real.postgres import PostgresServer
 
 HOUR_MS = 3_600_000
 EMPTY = """CREATE SCHEMA metrics;

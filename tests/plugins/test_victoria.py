@@ -24,7 +24,7 @@ from telemetry_mcp import (
 from telemetry_mcp_prometheus import Prometheus
 
 if TYPE_CHECKING:
-    from tests.conftest import VictoriaServer
+    from tests.real.victoria import VictoriaServer
 
 pytestmark = pytest.mark.real
 
