@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import iscoroutinefunction, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -20,7 +21,7 @@ from telemetry_mcp import hookspecs
 from telemetry_mcp.audit import AuditSink
 from telemetry_mcp.detector import Detector
 from telemetry_mcp.log import TRACED
-from telemetry_mcp.source import Source
+from telemetry_mcp.source import METHODS, Source
 
 LOG = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class Plugins:
         for cls in cast("Sequence[Any]", handed):
             if not (isinstance(cls, type) and issubclass(cls, door.kind)):
                 raise PluginError(f"{door.hook} must hand over {door.kind.__name__} classes, not {cls!r}")
+            if issubclass(cls, Source):
+                check_methods(cls)
         return list(cast("Sequence[type[Any]]", handed))
 
     def doors(self, name: str) -> list[Door]:
@@ -107,6 +110,20 @@ class Plugins:
             self.pluggy.unregister(name=name)  # its unknown hook would be found again with every other plugin
             raise
         return module
+
+
+def check_methods(source: type[Source]) -> None:
+    """PluginError for a capability that could never be asked: not async, or with other parameters."""
+    for method in (METHODS[capability] for capability in source.capabilities):
+        function = getattr(source, method)
+        asked = (None,) if method == "check" else (None, None)
+        try:
+            signature(function).bind(*asked)
+        except TypeError:
+            wanted = "self" if method == "check" else "self, query"
+            raise PluginError(f"{source.__name__}.{method} must take ({wanted})") from None
+        if not iscoroutinefunction(function):
+            raise PluginError(f"{source.__name__}.{method} must be `async def`")
 
 
 def is_file(plugin: str) -> bool:

@@ -103,6 +103,10 @@ async def test_one_plugin_serves_any_number_of_sources(tmp_path: Path) -> None:
         pytest.param(RAISES, "NameError", id="hook-raises"),
         pytest.param(INSTANCES, "must hand over Source classes, not <", id="instances"),
         pytest.param(NOTHING, "TypeError", id="hook-gives-nothing"),
+        pytest.param(
+            GOOD.replace("async def list", "def list"), "Acme.list_services must be `async def`", id="sync"
+        ),
+        pytest.param(GOOD.replace("(self, query)", "(self)"), "list_services must take (self, query)", id="takes"),
         pytest.param(GOOD.replace("[Acme]", "['Acme']"), "must hand over Source classes, not 'Acme'", id="names"),
         pytest.param(TWO, "these sources: Metrics, Alerts; name one, as ./bad.py:NAME", id="two-classes"),
     ],

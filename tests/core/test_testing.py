@@ -80,7 +80,7 @@ class {name}(SourceContract):
         if request.path == "/services":
             return [{{"name": "checkout", "team": "payments"}}]
         start = int(request.query["start"])
-        points = [[start + nth * 60_000, nth / 10] for nth in range(20)]
+        points = [[start + nth * 60_000, 1 + nth / 10] for nth in range(20)]
         return [{{"service": "checkout", "metric": "cpu", "unit": "percent", "points": points}}]
 """
 
@@ -182,6 +182,10 @@ BAD = {
             "np.array([window.start_ms]), np.zeros(1))])",
         ),
         *("test_nothing_found_is_no_data_and_not_zero", "0 is a measurement"),
+    ),
+    "makes 0 of null": (
+        *("[value for _, value in row.points]", "[value or 0.0 for _, value in row.points]"),
+        *("test_a_null_is_never_a_zero", "has a 0 that nobody measured"),
     ),
     "takes a failure for no data": (
         *(ASK, "        try:\n    " + ASK + "        except SourceError:\n            return []\n"),

@@ -26,8 +26,8 @@ from telemetry_mcp.question import (
     TimelineQuery,
     Window,
 )
-from telemetry_mcp.testing.backend import Backend
-from telemetry_mcp.testing.mutant import mutants
+from telemetry_mcp.testing.backend import Backend, Response
+from telemetry_mcp.testing.mutant import Change, mutants
 from telemetry_mcp.testing.trial import Trial
 
 REACHED_S = 5.0
@@ -142,6 +142,10 @@ async def cancel(trial: Trial, question: Question[Any], server: Backend | None) 
     return Cancelled(monotonic() - started, ended[-1])
 
 
+Ways = Callable[[Sequence[Response]], list[tuple[str, Change]]]
+"""From a backend's good answers to what may be done to them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spoilt:
     """How a question ended whose backend put something strange into its answer."""
@@ -151,7 +155,9 @@ class Spoilt:
     outcome: Outcome[Any]
 
 
-async def spoil(trial: Trial, server: Backend, questions: Sequence[Question[Any]]) -> list[Spoilt]:
+async def spoil(
+    trial: Trial, server: Backend, questions: Sequence[Question[Any]], ways: Ways = mutants
+) -> list[Spoilt]:
     """Ask each question again and again, with one thing in the backend's answers spoilt each time."""
     found = []
     server.kept = True
@@ -159,7 +165,7 @@ async def spoil(trial: Trial, server: Backend, questions: Sequence[Question[Any]
         server.known.clear()
         server.change = lambda response: response
         await trial.bare(question)
-        for what, change in mutants(list(server.known.values())):
+        for what, change in ways(list(server.known.values())):
             server.change = change
             found.append(Spoilt(question, what, await trial.bare(question)))
     return found

@@ -25,9 +25,10 @@ from telemetry_mcp.model import Outcome
 from telemetry_mcp.question import Question
 from telemetry_mcp.source import METHODS, Source
 from telemetry_mcp.testing import table, verdict
-from telemetry_mcp.testing.ask import Cancelled, cancel, spoil
+from telemetry_mcp.testing.ask import Cancelled, Spoilt, cancel, spoil
 from telemetry_mcp.testing.bench import Asked, Bench, judge, refuse
 from telemetry_mcp.testing.fault import FAULTS, SILENT
+from telemetry_mcp.testing.mutant import nulls
 from telemetry_mcp.testing.trial import BLOCKED_S, Run, Trial, listening, opened, texts_of
 
 TIMEOUT_S = 0.3
@@ -180,6 +181,19 @@ class SourceContract(Bench):
             for one in spoilt
             for problem in verdict.crash(f"{one.question.method}, when {one.what}", one.outcome)
         )
+
+    def test_a_null_is_never_a_zero(self) -> None:
+        async def body(trial: Trial) -> tuple[Outcome[Any], list[Spoilt]] | None:
+            if "series" not in trial.instance.capabilities:
+                return None
+            question = self.subject(trial).questions(("series",))["series"]
+            return await trial.bare(question), await spoil(trial, self.http_server(), [question], nulls)
+
+        found = self.tried("healthy", body)
+        if found is None:
+            pytest.skip("it has no series")
+        healthy, spoilt = found
+        judge(problem for one in spoilt for problem in verdict.zeroed(one, healthy))
 
     @pytest.mark.parametrize("state", SILENT)
     def test_a_silent_backend_is_asked_once(self, state: str) -> None:

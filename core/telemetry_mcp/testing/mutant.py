@@ -16,6 +16,7 @@ from telemetry_mcp.testing.backend import Response
 MOST = 48
 """Mutants of one capability: enough for every level of an answer, few enough for a second of testing."""
 DEPTH = 8
+PAIR = 3
 
 LINES = 12
 """Lines of an answer that is no JSON, each of which is spoilt in the ways of LINE."""
@@ -57,13 +58,16 @@ def emptied(document: Any) -> Any:
 
 
 def paths(document: Any, path: Path = ()) -> Iterator[Path]:
-    """Where something stands in a document: every key, and of a list the first entry."""
+    """Where something stands in a document: every key, and of a list the first entry, or all of a short one that
+    holds no lists or objects, such as the pair of a time and a value."""
     yield path
     if len(path) < DEPTH and isinstance(document, dict):
         for key, value in document.items():
             yield from paths(value, (*path, key))
     elif len(path) < DEPTH and isinstance(document, list) and document:
-        yield from paths(document[0], (*path, 0))
+        flat = len(document) <= PAIR and not any(isinstance(entry, dict | list) for entry in document)
+        for nth in range(len(document) if flat else 1):
+            yield from paths(document[nth], (*path, nth))
 
 
 def mutants(answers: Sequence[Response]) -> list[tuple[str, Change]]:
@@ -76,6 +80,19 @@ def mutants(answers: Sequence[Response]) -> list[tuple[str, Change]]:
     for nth in range(min(LINES, max((len(text.splitlines()) for text in texts), default=0))):
         made += [(f"line {nth + 1} is {words}", partial(rewritten, nth, change)) for words, change in LINE.items()]
     return made
+
+
+def nulls(answers: Sequence[Response]) -> list[tuple[str, Change]]:
+    """Each number of the answers made null, one at a time: a gap in what was measured."""
+    documents = [document for answer in answers if (document := document_of(answer)) is not GONE]
+    places = dict.fromkeys(path for document in documents for path in paths(document) if number_at(document, path))
+    return [(f"{named(path)} is null", partial(put, path, None)) for path in list(places)[:MOST]]
+
+
+def number_at(document: Any, path: Path) -> bool:
+    for part in path:
+        document = document[part]
+    return isinstance(document, int | float) and not isinstance(document, bool)
 
 
 def chosen(documents: Sequence[Any]) -> list[tuple[Path, str, Any]]:

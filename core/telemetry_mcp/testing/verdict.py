@@ -11,6 +11,7 @@ import numpy as np
 from telemetry_mcp.errors import SourceError
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.question import NativeQuery, Question, SeriesQuery, Window
+from telemetry_mcp.testing.ask import Spoilt
 from telemetry_mcp.testing.fault import BODIES, ERRORS, FAULTS, RETRY_AFTER_S
 from telemetry_mcp.unit import UNITS, known
 
@@ -45,6 +46,19 @@ def crash(method: str, outcome: Outcome[Any], errors: Sequence[BaseException] = 
             f"{method}: {outcome.failure.message}. Raise ProtocolError for what cannot be read, or another "
             f"SourceError; hand over what the contract says{where(errors)}"
         )
+
+
+def zeroed(spoilt: Spoilt, healthy: Outcome[Any]) -> Iterator[str]:
+    """A number that the backend did not have, and that became a measurement of 0."""
+    if zeros(spoilt.outcome) > zeros(healthy):
+        yield (
+            f"when {spoilt.what}, {spoilt.question.method} has a 0 that nobody measured. "
+            "What is not a number is NaN, never 0"
+        )
+
+
+def zeros(outcome: Outcome[Any]) -> int:
+    return sum(int((series.values == 0).sum()) for series in outcome.reply.items)
 
 
 def unanswered(question: Question[Any], outcome: Outcome[Any], quiet: bool) -> Iterator[str]:
