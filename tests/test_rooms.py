@@ -19,7 +19,7 @@ LAYERS = (
     {"analysis", "boundary", "demo", "errors", "log", "model", "text", "toml", "unit"},
     {"clock", "problem", "question", "secret", "setting"},
     {"quota"},
-    {"breaker", "cache", "catalog", "client", "gather", "thread"},
+    {"breaker", "cache", "catalog", "client", "gather", "look", "thread"},
     {"http"},
     {"audit", "config", "detector", "source"},
     {"guard", "hookspecs"},
@@ -48,8 +48,8 @@ DependencyQuery Detector Duration Entry ForbiddenError Http HttpReply HttpSettin
 MetricQuery NativeQuery NotFoundError OnCall OnCallQuery PlanError PluginSettings ProtocolError Quota
 RateLimitedError RelatedQuery RemoteSettings Reply Series SeriesQuery Service ServiceQuery Slo SloQuery Source
 SourceError SourceSettings SourceTimeoutError TelemetryError Threads TimelineQuery UpstreamError Window bounded
-clean clock_check date_s decode_json error_for_status gather hookimpl http_for now_ms
-parse_json retry_after tls_context
+clean clock_check date_s decode_json error_for_status failed_check gather hookimpl http_for now_ms
+parse_json retry_after side_by_side tls_context
 """
 
 

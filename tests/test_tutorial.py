@@ -141,7 +141,7 @@ def test_step_5_passes_the_contract(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     passed = re.search(r"(\d+) passed in", done.stdout)
     assert passed
-    assert int(passed[1]) == 40, "the tutorial says that there are forty"
+    assert int(passed[1]) == 41, "the tutorial says that there are 41"
 
 
 def test_step_6_names_the_group_that_the_engine_looks_in() -> None:

@@ -33,6 +33,7 @@ from telemetry_mcp.http import (
     parse_json,
     retry_after,
 )
+from telemetry_mcp.look import failed_check, side_by_side
 from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
 from telemetry_mcp.question import (
     ChangeQuery,
@@ -115,11 +116,13 @@ __all__ = [
     "date_s",
     "decode_json",
     "error_for_status",
+    "failed_check",
     "gather",
     "hookimpl",
     "http_for",
     "now_ms",
     "parse_json",
     "retry_after",
+    "side_by_side",
     "tls_context",
 ]

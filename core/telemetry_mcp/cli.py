@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
 1 the tool cannot answer, a source has a fault, or the port is taken;
 2 the configuration or the command line is wrong; 130 interrupted."""
+DOCTOR_CODES = """Exit codes: 0 no source has a fault, though there may be warnings;
+1 a source has a fault, or no source is on;
+2 plugins.toml or the command line is wrong; 130 interrupted."""
 
 
 class Commands(TyperGroup):
@@ -165,7 +168,7 @@ def show(fields: dict[str, Any], stream: TextIO) -> None:
         out.print(item)
 
 
-@app.command(epilog=CODES)
+@app.command(epilog=DOCTOR_CODES)
 def doctor(
     as_json: AsJson = False,
     config: ConfigPath = None,

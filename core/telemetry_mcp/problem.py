@@ -13,6 +13,14 @@ from pydantic.fields import FieldInfo
 from telemetry_mcp.errors import Problem
 
 SECRET = re.compile(r"key|token|secret|password|header")
+LIST = "It must be a list of names, in brackets"
+WORDS = {
+    "tuple_type": LIST,
+    "list_type": LIST,
+    "dict_type": "It must be a table",
+    "mapping_type": "It must be a table",
+}
+"""pydantic's kinds of a fault that need other words: Python's types are no news to who writes TOML."""
 USER_INFO = re.compile(r"//[^/\s]*@")
 
 
@@ -33,11 +41,17 @@ def problems_of(
                 yield Problem(file, table, key, "no such key", f"{meant}Valid: {', '.join(names)}")
             case "missing":
                 described = fields[path[-1]].description if path[-1] in fields else None
-                yield Problem(file, table, key, "is missing", f"It is {described}" if described else "")
+                yield Problem(file, table, key, "is missing", in_words(described))
             case _:
                 written = quoted(raw, path, model)
-                message = fault["msg"].removeprefix("Value error, ")
+                message = WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
                 yield Problem(file, table, key, f"found {written}" if written else "is wrong", message)
+
+
+def in_words(described: str | None) -> str:
+    """What a key is that is missing, from its description."""
+    article = "" if (described or "").startswith(("the ", "a ", "an ")) else "the "
+    return f"It is {article}{described}" if described else ""
 
 
 def fields_at(model: type[BaseModel], path: list[str]) -> Mapping[str, FieldInfo]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from telemetry_mcp import (
@@ -13,13 +13,17 @@ from telemetry_mcp import (
     ForbiddenError,
     HttpReply,
     NotFoundError,
+    PlanError,
     Quota,
     Reply,
     SourceError,
     Window,
-    gather,
+    clock_check,
+    date_s,
+    failed_check,
     now_ms,
     parse_json,
+    side_by_side,
 )
 from telemetry_mcp_datadog.change import deployments_request, events_request
 from telemetry_mcp_datadog.monitor import FIRING
@@ -29,60 +33,83 @@ from telemetry_mcp_datadog.session import Call, Session
 from telemetry_mcp_datadog.wire import dig
 
 LOOK_MS = 60_000
-SKEW_MS = 30_000
 METRIC = "system.cpu.idle"
 """What every account with an agent has. Where it is not there, an empty answer or a 404 is leave given as well."""
 
 
+KEY = Check("api key", ok=True, enables="everything")
+APP_KEY = Check("application key", ok=True, enables="everything but the API key's own check")
+
+
+UNJUDGED = Check(
+    "permissions", ok=False, detail="not checked: a good API key comes first", enables="everything", optional=True
+)
+
+
 async def looked_at(session: Session) -> Reply[Check]:
-    """Side by side. While the API cannot be reached or refuses the API key, nothing else is worth a line."""
+    """Side by side. While the API cannot be reached or refuses the API key, the rest cannot be judged."""
+    found = await side_by_side(
+        {
+            KEY: partial(api_key, session),
+            APP_KEY: partial(application_key, session),
+            **{
+                check_of(scope): partial(permission, session, scope, call)
+                for scope, call in probes(session).items()
+            },
+        }
+    )
+    key, rest = found[0], found[1:]
+    # What is good but has a detail is a 400 or 404: from an address that is no Datadog it says nothing.
+    if not any(check.ok and not check.detail for check in found):
+        rest = [UNJUDGED] if key.name == KEY.name and not key.optional else []
+    return Reply([key, *rest, *clock(session), *left(session.context.quota)])
+
+
+async def api_key(session: Session) -> list[Check]:
     try:
-        key, date = await session.ask(lambda client: client.validate(), valid, None)
+        return [await session.once(lambda client: client.validate(), valid, None)]
+    except (AuthError, ForbiddenError, PlanError) as error:
+        return [failed_check(KEY, error)]
     except SourceError as error:
-        refused = isinstance(error, AuthError | ForbiddenError)
-        return Reply([Check("api key" if refused else "reachable", ok=False, detail=str(error), fix=error.hint)])
-    parts: dict[str, Callable[[], Awaitable[Reply[Check]]]] = {
-        "application key": partial(application_key, session),
-        **{scope.name: partial(permission, session, scope, call) for scope, call in probes(session).items()},
-    }
-    found: Reply[Check] = await gather(parts)
-    return Reply([key, *found.items, *clock(date, now_ms()), *left(session.context.quota)])
+        return [failed_check(replace(KEY, name="reachable"), error)]
 
 
-def valid(reply: HttpReply) -> tuple[Check, str]:
-    """The API key's line, and the date that the answer bears."""
+def valid(reply: HttpReply) -> Check:
     if dig(parse_json(reply.body), "valid") is not True:
         raise ForbiddenError(
             "Datadog does not call the API key valid", hint="check api_key, and that site is right"
         )
-    return Check("api key", ok=True, enables="everything"), reply.headers.get("date", "")
+    return KEY
 
 
-async def application_key(session: Session) -> Reply[Check]:
+async def application_key(session: Session) -> list[Check]:
     """An older or a private installation may lack the endpoint: then the permissions below tell."""
-    name, enables = "application key", "everything but the API key's own check"
     try:
-        await session.ask(lambda client: client.validate_keys(), lambda reply: parse_json(reply.body), None)
+        await session.once(lambda client: client.validate_keys(), lambda reply: parse_json(reply.body), None)
     except (NotFoundError, BadQueryError) as error:
-        return Reply([Check(name, ok=True, detail=f"not looked at: {error}", enables=enables)])
-    except SourceError as error:
+        return [replace(APP_KEY, detail=f"not looked at: {error}")]
+    except (AuthError, ForbiddenError) as error:
         fix = "check app_key: it must belong to the organization of api_key, at this site"
-        return Reply([Check(name, ok=False, detail=str(error), fix=fix, enables=enables)])
-    return Reply([Check(name, ok=True, enables=enables)])
+        return [failed_check(APP_KEY, error, fix)]
+    return [APP_KEY]
 
 
-async def permission(session: Session, scope: Scope, call: Call) -> Reply[Check]:
+def check_of(scope: Scope) -> Check:
+    return Check(scope.name, ok=True, enables=scope.enables, optional=scope.optional)
+
+
+async def permission(session: Session, scope: Scope, call: Call) -> list[Check]:
     """One scope. An answer about the question itself (400, 404) is one that was permitted to be asked."""
-    given = partial(Check, scope.name, enables=scope.enables, optional=scope.optional)
+    check = check_of(scope)
     try:
-        await session.ask(call, lambda reply: parse_json(reply.body), scope)
+        await session.once(call, lambda reply: parse_json(reply.body), scope)
     except (BadQueryError, NotFoundError) as error:
-        absent = scope.optional and isinstance(error, NotFoundError)
-        fix = "the account seems not to have this product; nothing to repair here"
-        return Reply([given(ok=not absent, detail=str(error), fix=fix if absent else "")])
-    except SourceError as error:
-        return Reply([given(ok=False, detail=str(error), fix=error.hint)])
-    return Reply([given(ok=True)])
+        if scope.optional and isinstance(error, NotFoundError):
+            return [
+                failed_check(check, error, "the account seems not to have this product; nothing to repair here")
+            ]
+        return [replace(check, detail=str(error))]
+    return [check]
 
 
 def probes(session: Session) -> Mapping[Scope, Call]:
@@ -108,17 +135,12 @@ def probes(session: Session) -> Mapping[Scope, Call]:
     return wanted
 
 
-def clock(date: str, at_ms: int) -> list[Check]:
-    """How far Datadog's clock and ours are apart; nothing where its answer bears no date."""
-    try:
-        ahead_ms = at_ms - parsedate_to_datetime(date).timestamp() * 1000
-    except (ValueError, TypeError):
+def clock(session: Session) -> list[Check]:
+    """By the newest answer, be it a refusal; nothing where there was none."""
+    if session.told is None:
         return []
-    side = "ahead of" if ahead_ms > 0 else "behind"
-    fix = "set this machine's clock (NTP): a window would begin and end at other times than meant"
-    ok = abs(ahead_ms) <= SKEW_MS
-    detail = f"{abs(ahead_ms) / 1000:.0f} s {side} Datadog's"
-    return [Check("clock", ok=ok, detail=detail, fix="" if ok else fix, enables="windows that mean what they say")]
+    headers, at_s = session.told
+    return [clock_check(date_s(headers), at_s)]
 
 
 def left(quota: Quota) -> list[Check]:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
+from time import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from telemetry_mcp import Context, HttpReply, Reply, error_for_status, parse_json, retry_after
+from telemetry_mcp import (
+    AuthError,
+    Context,
+    ForbiddenError,
+    HttpReply,
+    Reply,
+    SourceError,
+    error_for_status,
+    parse_json,
+    retry_after,
+)
 from telemetry_mcp_datadog.scope import Scope, named
 from telemetry_mcp_datadog.setting import Settings
 from telemetry_mcp_datadog.wire import Row, complaint, each, explain, refusal
@@ -23,19 +34,38 @@ MOST_PAGES = 50
 
 
 class Session:
-    """The client of one source, opened on first use."""
+    """The client of one source, opened on first use. `told` is its newest answer's headers, and when it came."""
 
     def __init__(self, settings: Settings, context: Context) -> None:
         self.settings = settings
         self.context = context
         self.client: Client | None = None
         self.opening = Lock()
+        self.told: tuple[Mapping[str, str], float] | None = None
 
     async def ask(self, call: Call, read: Callable[[HttpReply], T], scope: Scope | None) -> T:
-        """Call and read the answer in one worker thread; `scope` is what a 403 most likely misses."""
+        """Call and read the answer; `scope` is what a refusal most likely misses, unless it is the API key's."""
+        try:
+            return await self.once(call, read, scope)
+        except (AuthError, ForbiddenError) as error:
+            if scope is not None and isinstance(refused := await self.refusal(), AuthError | ForbiddenError):
+                raise refused from error
+            raise
+
+    async def refusal(self) -> SourceError | None:
+        """Why the API key cannot be used; None where it can."""
+        try:
+            await self.once(lambda client: client.validate(), lambda reply: None, None)
+        except SourceError as error:
+            return error
+        return None
+
+    async def once(self, call: Call, read: Callable[[HttpReply], T], scope: Scope | None) -> T:
+        """As `ask`, of one request in one worker thread, whose refusal is taken at its word."""
 
         def work() -> T:
             reply = call(self.opened())
+            self.told = reply.headers, time()
             if 200 <= reply.status < 300:
                 return read(reply)
             wait_s = retry_after(reply.headers)

@@ -16,8 +16,9 @@ from telemetry_mcp import (
     SourceError,
     clock_check,
     date_s,
-    gather,
+    failed_check,
     now_ms,
+    side_by_side,
 )
 from telemetry_mcp_influxdb.influxql import identifier
 from telemetry_mcp_influxdb.language import Language
@@ -25,6 +26,7 @@ from telemetry_mcp_influxdb.setting import InfluxSettings
 from telemetry_mcp_influxdb.statement import Statement
 
 ENABLES = "series of metrics, services, native queries"
+QUERY = Check("query", ok=True, enables=ENABLES)
 
 Ping = Callable[[], Awaitable[HttpReply]]
 Run = Callable[[Statement], Awaitable[object]]
@@ -32,22 +34,23 @@ Run = Callable[[Statement], Awaitable[object]]
 
 async def checks(settings: InfluxSettings, language: Language, ping: Ping, run: Run) -> Reply[Check]:
     """Every part at once; none can hide another."""
-    return await gather(
+    found = await side_by_side(
         {
-            "ping": partial(check_ping, settings, ping),
-            "reading": partial(check_reading, settings, language, run),
-            "writing": partial(check_writing, settings, language, run),
+            Check("reachable", ok=True): partial(check_ping, settings, ping),
+            QUERY: partial(check_reading, settings, language, run),
+            Check("reads only", ok=True, optional=True): partial(check_writing, settings, language, run),
         }
     )
+    return Reply(found)
 
 
-async def check_ping(settings: InfluxSettings, ping: Ping) -> Reply[Check]:
+async def check_ping(settings: InfluxSettings, ping: Ping) -> list[Check]:
     try:
         reply = await ping()
     except SourceError as error:
-        return Reply(items=[Check("reachable", ok=False, detail=str(error), fix=error.hint)])
+        return [failed_check(Check("reachable", ok=False), error)]
     reached = Check("reachable", ok=True, detail="answers /ping")
-    return Reply(items=[reached, version_check(settings, reply), clock_check(date_s(reply.headers), time())])
+    return [reached, version_check(settings, reply), clock_check(date_s(reply.headers), time())]
 
 
 def version_check(settings: InfluxSettings, reply: HttpReply) -> Check:
@@ -61,7 +64,7 @@ def version_check(settings: InfluxSettings, reply: HttpReply) -> Check:
     return Check("version", ok=fits, detail=told, fix="" if fits else f"set version = {major}")
 
 
-async def check_reading(settings: InfluxSettings, language: Language, run: Run) -> Reply[Check]:
+async def check_reading(settings: InfluxSettings, language: Language, run: Run) -> list[Check]:
     """One statement that needs all of it: which part fails is told by its error."""
     place = f"{language.place} {settings.place}"
     right = f"permission {language.permission} on {place}"
@@ -69,15 +72,15 @@ async def check_reading(settings: InfluxSettings, language: Language, run: Run) 
     try:
         await run(language.probe(now_ms()))
     except AuthError as error:
-        return Reply(items=[Check("credentials", ok=False, detail=str(error), fix=credentials_fix(settings))])
+        return [Check("credentials", ok=False, detail=str(error), fix=credentials_fix(settings))]
     except ForbiddenError as error:
         fix = grant_fix(settings, language)
-        return Reply(items=[let_in, Check(right, ok=False, detail=str(error), fix=fix, enables=ENABLES)])
+        return [let_in, Check(right, ok=False, detail=str(error), fix=fix, enables=ENABLES)]
     except NotFoundError as error:
-        return Reply(items=[let_in, Check(place, ok=False, detail=str(error), fix=error.hint, enables=ENABLES)])
+        return [let_in, Check(place, ok=False, detail=str(error), fix=error.hint, enables=ENABLES)]
     except SourceError as error:
-        return Reply(items=[Check("query", ok=False, detail=str(error), fix=error.hint)])
-    return Reply(items=[let_in, there, Check(right, ok=True, detail="granted", enables=ENABLES)])
+        return [failed_check(QUERY, error)]
+    return [let_in, there, Check(right, ok=True, detail="granted", enables=ENABLES)]
 
 
 def credentials_fix(settings: InfluxSettings) -> str:
@@ -90,17 +93,17 @@ def grant_fix(settings: InfluxSettings, language: Language) -> str:
     return f"give the token the permission {language.permission} on {settings.place}"
 
 
-async def check_writing(settings: InfluxSettings, language: Language, run: Run) -> Reply[Check]:
+async def check_writing(settings: InfluxSettings, language: Language, run: Run) -> list[Check]:
     """Who may list grants in 1.x is an administrator, who may do everything. Other users cannot see their own."""
     if settings.version != 1 or not settings.username:
-        return Reply()
+        return []
     try:
         await run(Statement(f"SHOW GRANTS FOR {identifier(settings.username)}"))
     except ForbiddenError:
         told = "no administrator; whether WRITE is granted, InfluxDB tells administrators only"
-        return Reply(items=[Check("reads only", ok=True, detail=told, optional=True)])
+        return [Check("reads only", ok=True, detail=told, optional=True)]
     except SourceError:
-        return Reply()  # check_reading has its words
+        return []  # check_reading has its words
     fix = f"use a user of its own: {grant_fix(settings, language)}"
     told = "this user is an administrator: it may write and delete"
-    return Reply(items=[Check("reads only", ok=False, detail=told, fix=fix, optional=True)])
+    return [Check("reads only", ok=False, detail=told, fix=fix, optional=True)]

@@ -48,7 +48,7 @@ HOSTS = {
     "JP": "https://api.jp.newrelic.com",
     "GOV": "https://gov-api.newrelic.com",
 }
-DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_TIMEOUT_S = 8.0
 Accounts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(listed), Field(min_length=1)]
 
 
@@ -59,7 +59,7 @@ class NewRelic(Source):
         api_key: SecretStr = Field(min_length=1, description="user key (NRAK-...)")
         account_id: Accounts = Field(description="the account that is asked, or a list of several")
         service_attribute: str = Field("appName", description="attribute that names the service")
-        max_concurrency: int = Field(5, ge=1, le=25, description="questions under way at once")
+        max_concurrency: int = Field(10, ge=1, le=25, description="questions under way at once")
 
         @model_validator(mode="before")
         @classmethod

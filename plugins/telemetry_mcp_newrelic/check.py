@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
 from functools import partial
-from time import time
 
-from telemetry_mcp import Check, PlanError, Quota, Reply, SourceError, gather
+from telemetry_mcp import Check, Quota, Reply, clock_check, date_s, side_by_side
 from telemetry_mcp_newrelic.account import within
 from telemetry_mcp_newrelic.entity import REPORTING
 from telemetry_mcp_newrelic.field import text
@@ -20,23 +19,23 @@ COUNT = "query($q: String!) { actor { entitySearch(query: $q) { count } } }"
 ISSUES = "query($id: Int!) { actor { account(id: $id) { aiIssues { issues { issues { issueId } } } } } }"
 TRANSACTIONS = "SELECT count(*) FROM Transaction, Metric SINCE 30 minutes ago LIMIT 1"
 CHANGES = "SELECT count(*) FROM ChangeTrackingEvent, Deployment SINCE 30 days ago LIMIT 1"
-MOST_SKEW_S = 60
-"""A clock that is further off asks for buckets that do not exist yet, or drops ones that are complete."""
 
 Ask = Callable[[], Awaitable[str]]
 
 
 async def look(graph: Graph, accounts: Sequence[int], quota: Quota) -> Reply[Check]:
-    """Every check side by side; when the key itself is refused, that alone."""
-    try:
-        found = await graph.ask(USER, {}, "actor", "user")
-    except SourceError as error:
-        return Reply([failed("api key", error, "everything")])
-    key = Check("api key", True, text(found.node.get("name")), enables="everything")
+    """Every check side by side; when the key itself is refused, that alone, with the clock."""
+    key = Check("api key", ok=True, enables="everything")
     calls = {name: call for account in accounts for name, call in of_account(graph, account).items()}
     calls |= of_entities(graph, accounts)
-    rest = await gather({name: partial(one, name, *part) for name, part in calls.items()})
-    return Reply([key, *rest.items, *clock(found.headers), *left(quota)])
+    looks = {
+        check: partial(one, check, ask)
+        for name, (ask, enables, optional) in calls.items()
+        for check in (Check(name, ok=True, enables=enables, optional=optional),)
+    }
+    found = await side_by_side({key: partial(one, key, partial(user_of, graph)), **looks})
+    items = found if any(check.ok for check in found) else found[:1]
+    return Reply([*items, *clock(graph), *left(quota)])
 
 
 def of_account(graph: Graph, account: int) -> Mapping[str, tuple[Ask, str, bool]]:
@@ -63,16 +62,13 @@ def of_entities(graph: Graph, accounts: Sequence[int]) -> Mapping[str, tuple[Ask
     }
 
 
-async def one(name: str, ask: Ask, enables: str, optional: bool) -> Reply[Check]:
-    """A failure is the check's result, never raised: one part does not hide the others."""
-    try:
-        return Reply([Check(name, True, await ask(), enables=enables, optional=optional)])
-    except SourceError as error:
-        return Reply([failed(name, error, enables, optional or isinstance(error, PlanError))])
+async def one(check: Check, ask: Ask) -> list[Check]:
+    return [replace(check, detail=await ask())]
 
 
-def failed(name: str, error: SourceError, enables: str, optional: bool = False) -> Check:
-    return Check(name, False, str(error), error.hint, enables, optional)
+async def user_of(graph: Graph) -> str:
+    needs = "a role on the account, or set api_key to the key of one who has it"
+    return text((await graph.ask(USER, {}, "actor", "user", needs=needs)).node.get("name"))
 
 
 async def name_of(graph: Graph, account: int) -> str:
@@ -98,14 +94,12 @@ async def entities(graph: Graph, search: str, what: str) -> str:
     return f"{text(found.node.get('count')) or 'an unknown number of'} {what}"
 
 
-def clock(headers: Mapping[str, str]) -> list[Check]:
-    """How far our clock is from New Relic's, by the Date of its answer."""
-    try:
-        skew_s = time() - parsedate_to_datetime(headers.get("date", "")).timestamp()
-    except (TypeError, ValueError):
+def clock(graph: Graph) -> list[Check]:
+    """By the newest answer, be it a refusal; nothing where there was none."""
+    if graph.told is None:
         return []
-    fix = "" if abs(skew_s) <= MOST_SKEW_S else "set this machine's clock, by NTP for example"
-    return [Check("clock", not fix, f"{skew_s:+.0f} s against New Relic's", fix, "windows that mean the same")]
+    headers, at_s = graph.told
+    return [clock_check(date_s(headers), at_s)]
 
 
 def left(quota: Quota) -> list[Check]:

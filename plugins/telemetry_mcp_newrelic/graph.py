@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, isinf
+from time import time
 from typing import Any
+
+from anyio import current_effective_deadline, current_time
 
 from telemetry_mcp import (
     AuthError,
@@ -65,7 +68,6 @@ class Found:
     warnings: list[str] = field(default_factory=list)
     partial: str | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     def listing(self, key: str) -> tuple[list[dict[str, Any]], int]:
         """The objects of the list under `key`, and how many of its entries are none.
@@ -78,11 +80,18 @@ class Found:
 
 
 class Graph:
-    """The one route of NerdGraph. `timeout_s` is what a NRQL query is given on New Relic's side."""
+    """The one route of NerdGraph. `told` is the headers of its newest answer, and when that came."""
 
-    def __init__(self, http: Http, timeout_s: float) -> None:
+    def __init__(self, http: Http, most_s: float) -> None:
         self.http = http
-        self.timeout_s = min(max(ceil(timeout_s), SHORTEST_S), LONGEST_S)
+        self.most_s = most_s
+        self.told: tuple[Mapping[str, str], float] | None = None
+
+    @property
+    def timeout_s(self) -> int:
+        """What a NRQL query is given on New Relic's side: no more than its answer is waited for."""
+        left_s = current_effective_deadline() - current_time()
+        return min(max(ceil(self.most_s if isinf(left_s) else left_s), SHORTEST_S), LONGEST_S)
 
     async def ask(
         self,
@@ -98,16 +107,17 @@ class Graph:
         """
         sent = {"query": query, "variables": variables}
         reply = await self.http.request("POST", PATH, json=sent, headers=headers)
+        self.told = reply.headers, time()
         wait_s = retry_after(reply.headers)
         if 200 <= reply.status < 300:
-            return found_at(await decode_json(reply.body), path, needs, wait_s, reply.headers)
+            return found_at(await decode_json(reply.body), path, needs, wait_s)
         try:
             body = parse_json(reply.body)
         except ProtocolError:
             body = None
         # A wrong key comes as 401 or as 403; the code tells it from a missing permission.
         if errors_of(body) and isinstance(told := error_of(body), AuthError):
-            raise told
+            raise with_hint(told, needs)
         words = explain(body) or reply.body[:600].decode("utf-8", "replace")
         raise with_hint(error_for_status(reply.status, words, retry_after_s=wait_s), needs)
 
@@ -175,14 +185,14 @@ def by_words(errors: list[dict[str, Any]]) -> list[type[SourceError]]:
 
 
 def with_hint(error: SourceError, needs: str) -> SourceError:
+    if isinstance(error, AuthError):
+        error.hint = "set api_key to a user key that is valid in this region; a license key is none"
     if needs and isinstance(error, ForbiddenError):
         error.hint = f"give the user of the key {needs}"
     return error
 
 
-def found_at(
-    body: Any, path: tuple[str, ...], needs: str, wait_s: float | None, headers: Mapping[str, str]
-) -> Found:
+def found_at(body: Any, path: tuple[str, ...], needs: str, wait_s: float | None) -> Found:
     node = record(body).get("data")
     for step in path:
         node = record(node).get(step)
@@ -192,4 +202,4 @@ def found_at(
     said = list(dict.fromkeys(words_of(error) for error in errors_of(body)))
     warnings = [words for words in said if "deprecated" in words.lower()]
     partial = "; ".join(words for words in said if words not in warnings) or None
-    return Found(node, warnings, partial, errors_of(body), headers)
+    return Found(node, warnings, partial, errors_of(body))

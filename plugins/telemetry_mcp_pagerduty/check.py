@@ -2,140 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import partial
-from time import time
 from typing import Any
+
+from anyio import Event
 
 from telemetry_mcp import (
     AuthError,
     Check,
     ForbiddenError,
-    HttpReply,
     NotFoundError,
     PlanError,
     Reply,
     SourceError,
-    gather,
+    clock_check,
+    date_s,
+    failed_check,
     now_ms,
     parse_json,
+    side_by_side,
 )
 from telemetry_mcp_pagerduty import wire
 from telemetry_mcp_pagerduty.page import NOTHING, Api
 
-DAY_MS = 86_400_000
-MONTH_MS = 30 * DAY_MS
-SKEW_S = 30.0
+MONTH_MS = 30 * 86_400_000
 LITTLE = 20
 NEW_KEY = "make a REST API key (Integrations > API Access Keys; read-only is enough) and set api_key to it"
 PLAN = "nothing to repair unless the account's plan is said to have it"
 DENIED = (AuthError, ForbiddenError, NotFoundError, PlanError)
+KEY = Check("api key", ok=True, enables="everything")
 READ = {
-    "read incidents": ("/incidents", "incidents, and timelines of them"),
-    "read services": ("/services", "services, and questions about one service"),
-    "read on-calls": ("/oncalls", "who is on call"),
-    "read change events": ("/change_events", "changes"),
+    "read incidents": ("incidents", "incidents, and timelines of them"),
+    "read services": ("services", "services, and questions about one service"),
+    "read on-calls": ("oncalls", "who is on call"),
+    "read change events": ("change_events", "changes"),
 }
-"""Permission -> where it is tried, and what it enables."""
+"""Permission -> the list that it is tried on, and what it enables."""
 FEATURES = {
-    "past incidents": ("past_incidents", "earlier incidents like this one"),
-    "related incidents": ("related_incidents", "other incidents of the same time"),
-    "related change events": ("related_change_events", "changes in an incident's timeline"),
+    "past incidents": ("incidents", "/incidents/{}/past_incidents", "earlier incidents like this one"),
+    "related incidents": ("incidents", "/incidents/{}/related_incidents", "other incidents of the same time"),
+    "related change events": (
+        "incidents",
+        "/incidents/{}/related_change_events",
+        "changes in an incident's timeline",
+    ),
+    "service dependencies": ("services", "/service_dependencies/technical_services/{}", "who needs whom"),
 }
-"""Feature of a plan -> its part of an incident, and what it enables."""
+"""Feature of a plan -> the list whose first entry it is tried on, where, and what it enables."""
+Look = Callable[[], Awaitable[list[Check]]]
+
+
+class First:
+    """The id of the first entry of a list, for those who wait until it is known; empty where there is none."""
+
+    def __init__(self) -> None:
+        self.known = Event()
+        self.id = ""
+
+    def take(self, body: Mapping[str, Any], name: str) -> None:
+        with suppress(SourceError):
+            entries, _ = wire.page(body, name)
+            found = wire.identity(entries[0]) if entries else ""
+            self.id = found if found.isalnum() else ""
 
 
 async def run(api: Api) -> Reply[Check]:
-    """The key first; when it is good, all the rest side by side, where one failing part hides no other."""
-    key = Check("api key", ok=True, enables="everything")
-    ahead_s: float | None = None
+    """All side by side; a feature waits for something to try it on. Where nobody gets in, the key's line alone."""
+    firsts = {"incidents": First(), "services": First()}
+    looks: dict[Check, Look] = {KEY: partial(api_key, api)}
+    for name, (part, enables) in READ.items():
+        check = Check(name, ok=True, enables=enables)
+        looks[check] = partial(permission, api, check, part, firsts.get(part, First()))
+    for name, (part, path, enables) in FEATURES.items():
+        check = Check(name, ok=True, enables=enables, optional=True)
+        looks[check] = partial(feature, api, check, path, firsts[part])
+    found = await side_by_side(looks)
+    if not any(check.ok for check in found):
+        found = found[:1]
+    return Reply([*found, *clock(api), *quota(api)])
+
+
+async def api_key(api: Api) -> list[Check]:
     try:
-        ahead_s = await api.fetch("/abilities", NOTHING, clock_ahead_s)
+        await api.fetch("/abilities", NOTHING, lambda reply: parse_json(reply.body))
     except AuthError as error:
-        return Reply([replace(key, ok=False, detail=str(error), fix=NEW_KEY)])
-    except ForbiddenError:
-        pass  # a good key that may not see this; the rest tells what it may
+        return [failed_check(KEY, error, NEW_KEY)]
+    except (ForbiddenError, PlanError):
+        return [KEY]  # a good key that may not see this; the rest tells what it may
     except SourceError as error:
-        return Reply([Check("reachable", ok=False, detail=str(error), fix=error.hint, enables="everything")])
-    parts = {name: partial(permission, api, name, path, enables) for name, (path, enables) in READ.items()}
-    found = await gather({**parts, "features": partial(features, api), "dependencies": partial(dependencies, api)})
-    return Reply([key, *found.items, *skew(ahead_s), *quota(api)])
+        return [failed_check(replace(KEY, name="reachable"), error)]
+    return [KEY]
 
 
-async def permission(api: Api, name: str, path: str, enables: str) -> Reply[Check]:
+async def permission(api: Api, check: Check, name: str, first: First) -> list[Check]:
+    """A list of the last month, newest first where it has an order. Its first entry is kept for the features."""
     end_ms = now_ms()
-    check = Check(name, ok=True, enables=enables)
+    order = {"sort_by": "created_at:desc"} if name == "incidents" else {}
     try:
-        await api.ask(path, {"limit": 1, **wire.between(end_ms - DAY_MS, end_ms)})
-    except SourceError as error:
-        fix = f"use a key that may {name}: one of the whole account, or of a user whose role and teams allow it"
-        check = replace(check, ok=False, detail=str(error), fix=fix if isinstance(error, DENIED) else error.hint)
-    return Reply([check])
+        body = await api.ask(f"/{name}", {"limit": 1, **order, **wire.between(end_ms - MONTH_MS, end_ms)})
+        first.take(body, name)
+    except DENIED as error:
+        who = "one of the whole account, or of a user whose role and teams allow it"
+        return [failed_check(check, error, f"use a key that may {check.name}: {who}")]
+    finally:
+        first.known.set()
+    return [check]
 
 
-async def features(api: Api) -> Reply[Check]:
-    """The plan's features, tried on the newest incident."""
-    end_ms = now_ms()
-    newest = {"limit": 1, "sort_by": "created_at:desc", **wire.between(end_ms - MONTH_MS, end_ms)}
-    incident = await first_id(api, "incidents", newest)
-    tries = {
-        name: partial(feature, api, name, incident and f"/incidents/{incident}/{part}", enables)
-        for name, (part, enables) in FEATURES.items()
-    }
-    return await gather(tries)
-
-
-async def dependencies(api: Api) -> Reply[Check]:
-    service = await first_id(api, "services", {"limit": 1})
-    path = service and f"/service_dependencies/technical_services/{service}"
-    return await feature(api, "service dependencies", path, "who needs whom")
-
-
-async def first_id(api: Api, name: str, params: Mapping[str, Any]) -> str:
-    """The id of the first entry of a list; empty where there is none or it may not be read."""
+async def feature(api: Api, check: Check, path: str, first: First) -> list[Check]:
+    """One of the plan's features. One that is not in the plan is no fault."""
+    await first.known.wait()
+    if not first.id:
+        return [replace(check, ok=False, detail="not tried: nothing was found to try it on", fix=PLAN)]
     try:
-        entries, _ = wire.page(await api.ask(f"/{name}", params), name)
-    except SourceError:
-        return ""
-    found = wire.identity(entries[0]) if entries else ""
-    return found if found.isalnum() else ""
-
-
-async def feature(api: Api, name: str, path: str, enables: str) -> Reply[Check]:
-    """One that is not in the plan is no fault."""
-    check = Check(name, ok=True, enables=enables, optional=True)
-    if not path:
-        return Reply([replace(check, ok=False, detail="not tried: nothing was found to try it on", fix=PLAN)])
-    try:
-        await api.ask(path, {"limit": 5})
+        await api.ask(path.format(first.id), {"limit": 5})
     except SourceError as error:
         words = f"not in plan ({error})" if isinstance(error, PlanError) else str(error)
-        return Reply([replace(check, ok=False, detail=words, fix=PLAN)])
-    return Reply([check])
+        return [replace(check, ok=False, detail=words, fix=PLAN)]
+    return [check]
 
 
-def clock_ahead_s(reply: HttpReply) -> float | None:
-    """How far the clock here is ahead of PagerDuty's; None where it does not tell the time.
-
-    ProtocolError when the answer is not PagerDuty's, such as a login page.
-    """
-    parse_json(reply.body)
-    try:
-        return time() - parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
-    except ValueError:
-        return None
-
-
-def skew(ahead_s: float | None) -> list[Check]:
-    if ahead_s is None:
+def clock(api: Api) -> list[Check]:
+    """By the newest answer, be it a refusal; nothing where there was none."""
+    if api.told is None:
         return []
-    way = "ahead of" if ahead_s > 0 else "behind"
-    detail = f"the clock here is {abs(ahead_s):.0f} s {way} PagerDuty's"
-    good = abs(ahead_s) <= SKEW_S
-    fix = "" if good else "set the clock of this machine (NTP): windows of time are off by as much"
-    return [Check("clock", ok=good, detail=detail, fix=fix, enables="windows of time that mean the same")]
+    headers, at_s = api.told
+    return [clock_check(date_s(headers), at_s)]
 
 
 def quota(api: Api) -> list[Check]:

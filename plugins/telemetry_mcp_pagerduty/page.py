@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -70,7 +70,7 @@ class Listing(Generic[T]):
 
 
 class Api:
-    """What every question of one source goes through."""
+    """What every question of one source goes through. `told` is the newest answer's headers, and when it came."""
 
     def __init__(self, settings: Settings, context: Context, clock: Callable[[], float] = monotonic) -> None:
         self.clock = clock
@@ -78,6 +78,7 @@ class Api:
         self.context = context
         self.port: Port | None = None
         self.opening = Lock()
+        self.told: tuple[Mapping[str, str], float] | None = None
 
     async def listed(
         self,
@@ -128,6 +129,7 @@ class Api:
 
         def work() -> T:
             reply = self.opened().get(path, params)
+            self.told = reply.headers, time()
             quota.note({**reply.headers, "ratelimit-name": limit}, limit)
             if not 200 <= reply.status < 300:
                 raise wire.error_of(reply)

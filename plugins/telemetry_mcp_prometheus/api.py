@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from telemetry_mcp import Http, HttpReply, Reply, Series, Threads, Window
+from telemetry_mcp import (
+    AuthError,
+    ForbiddenError,
+    Http,
+    HttpReply,
+    NotFoundError,
+    Reply,
+    Series,
+    SourceError,
+    Threads,
+    Window,
+)
 from telemetry_mcp_prometheus.query import render, seconds
 from telemetry_mcp_prometheus.series import Ask, reply_of
 from telemetry_mcp_prometheus.setting import Settings
@@ -26,13 +37,19 @@ class Api:
     threads: Threads
 
     async def request(self, method: str, path: str, form: Mapping[str, str]) -> HttpReply:
-        """A 2xx reply; any other is raised. Queries are posted, for they grow longer than an URL may be."""
+        """A 2xx reply; any other is raised."""
+        return self.taken(await self.send(method, path, form))
+
+    def taken(self, reply: HttpReply) -> HttpReply:
+        if not 200 <= reply.status < 300:
+            raise hinted(failure(reply), self.settings)
+        return reply
+
+    async def send(self, method: str, path: str, form: Mapping[str, str]) -> HttpReply:
+        """A reply of any status. Queries are posted, for they grow longer than an URL may be."""
         fields = {**self.settings.kind.params, **self.settings.params, **form}
         where = "form" if method == "POST" else "params"
-        reply = await self.http.request(method, f"/api/v1/{path}", **{where: fields})
-        if not 200 <= reply.status < 300:
-            raise failure(reply)
-        return reply
+        return await self.http.request(method, f"/api/v1/{path}", **{where: fields})
 
     async def query(self, path: str, form: Mapping[str, str]) -> Answer:
         reply = await self.request("POST", path, form)
@@ -60,3 +77,19 @@ class Api:
         scrape_ms = int(self.settings.scrape_interval * 1000)
         label = self.settings.service_label
         return render(promql, window, step_ms or scrape_ms, scrape_ms, services, label)
+
+
+def hinted(error: SourceError, settings: Settings) -> SourceError:
+    """With a hint that knows the settings: Prometheus itself refuses nobody, and a flavor changes the path."""
+    words, added = str(error).lower(), settings.added_path
+    given = settings.username or settings.bearer_token or settings.headers
+    if "org id" in words or "tenant" in words:
+        error.hint = 'name the tenant: org_id = "<tenant>" in this source\'s table'
+    elif isinstance(error, AuthError) or (isinstance(error, ForbiddenError) and not given):
+        error.hint = "set bearer_token, or username and password, to credentials that may read"
+    elif isinstance(error, ForbiddenError):
+        error.hint = "let these credentials read /api/v1, in the proxy or gateway before the backend"
+    elif isinstance(error, NotFoundError) and added:
+        title, flavor = settings.kind.title, settings.flavor
+        error.hint = f"is it really {title}? The flavor {flavor} adds {added} to the url's path"
+    return error

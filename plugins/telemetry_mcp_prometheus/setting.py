@@ -67,10 +67,15 @@ class Settings(HttpSettings):
     @property
     def base_url(self) -> str:
         """What stands before /api/v1: the url as it is, or with the path that the flavor is known by."""
+        return super().base_url + self.added_path
+
+    @property
+    def added_path(self) -> str:
+        """What the flavor adds to a url without a path."""
         if self.has_path:
-            return super().base_url
+            return ""
         tenant = self.kind.tenant_path if self.org_id else ""
-        return super().base_url + (tenant.format(org_id=self.org_id) or self.kind.path)
+        return tenant.format(org_id=self.org_id) or self.kind.path
 
     @property
     def tenant(self) -> dict[str, str]:

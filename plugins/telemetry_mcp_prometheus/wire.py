@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
@@ -238,11 +237,3 @@ def together(old: Row, new: Row) -> Row:
 def texts(words: Any) -> list[str]:
     """`warnings` and `infos`: a list of texts, or one text where a proxy writes it so."""
     return [clean(str(word)) for word in (words if isinstance(words, list) else [words] if words else ())]
-
-
-def ahead_s(reply: HttpReply, now_s: float) -> float | None:
-    """How far the backend's clock is ahead of `now_s` by its Date header; None where it sent none."""
-    try:
-        return parsedate_to_datetime(reply.headers["date"]).timestamp() - now_s
-    except (KeyError, ValueError):
-        return None

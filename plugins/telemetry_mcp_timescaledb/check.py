@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time
 
-from telemetry_mcp import Check, SourceError, clean, clock_check
+from telemetry_mcp import Check, SourceError, clean, clock_check, side_by_side
 from telemetry_mcp_timescaledb.inventory import advice, found, lacking
 from telemetry_mcp_timescaledb.mapping import named
 from telemetry_mcp_timescaledb.query import DATE_BIN, Server, Statement
@@ -22,14 +23,18 @@ ME = """SELECT extract(epoch FROM clock_timestamp())::float8, current_setting('s
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The columns of one table that are read, and what for."""
+    """What each column of one table that is read is good for."""
 
-    columns: tuple[str, ...] = ()
-    enables: str = ""
+    uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def and_(self, columns: Iterable[str], enables: str) -> Need:
-        said = ", ".join(filter(None, [self.enables, enables]))
-        return Need(tuple(dict.fromkeys((*self.columns, *columns))), said)
+        more = {column: (*self.uses.get(column, ()), enables) for column in columns}
+        return Need({**self.uses, **more})
+
+    def enables(self, columns: Iterable[str] = ()) -> str:
+        """What needs one of these columns; none: what needs the table."""
+        chosen = [use for column in columns or self.uses for use in self.uses[column]]
+        return ", ".join(dict.fromkeys(chosen))
 
 
 Needs = Mapping[str, Need]
@@ -51,32 +56,32 @@ async def checks(session: Session, needs: Needs) -> list[Check]:
         *server_checks(server),
     ]
     writable = ["it is a superuser"] if superuser else []
-    for table, need in needs.items():
-        items.append(await table_check(session, table, need, writable))
+    looks = {
+        Check(f"table {clean(table)}", ok=True, enables=need.enables()): partial(
+            table_check, session, table, need, writable
+        )
+        for table, need in needs.items()
+    }
+    items += await side_by_side(looks) if looks else []
     return [*items, role_check(settings, needs, writable)]
 
 
-async def table_check(session: Session, table: str, need: Need, writable: list[str]) -> Check:
+async def table_check(session: Session, table: str, need: Need, writable: list[str]) -> list[Check]:
     """May it be read? Notes in `writable` that it may be written, too."""
-    name = f"table {clean(table)}"
-    try:
-        async with session.reading() as reader:
-            seen = await found(reader, table)
-            if seen is None:
-                return Check(
-                    name, ok=False, detail="not there", fix=await advice(reader, [table]), enables=need.enables
-                )
-    except SourceError as error:
-        return Check(name, ok=False, detail=str(error), fix=error.hint, enables=need.enables)
+    check = Check(f"table {clean(table)}", ok=True, detail="may be read", enables=need.enables())
+    async with session.reading() as reader:
+        seen = await found(reader, table)
+        if seen is None:
+            return [replace(check, ok=False, detail="not there", fix=await advice(reader, [table]))]
     if seen.writable:
         writable.append(f"it may write {clean(table)}")
-    absent = [column for column in need.columns if column not in seen.columns]
+    absent = [column for column in need.uses if column not in seen.columns]
     if absent:
-        there = f"correct them in plugins.toml; there are: {', '.join(map(clean, seen.columns))}"
-        return Check(name, ok=False, detail=f"no column {', '.join(absent)}", fix=there, enables=need.enables)
-    grants = list(lacking(seen, need.columns, session.settings.username))
-    detail = "may not be read" if grants else "may be read"
-    return Check(name, ok=not grants, detail=detail, fix=" ".join(grants), enables=need.enables)
+        there = f"name columns that exist; {named(table)} has: {', '.join(map(clean, seen.columns))}"
+        lost = need.enables(absent)
+        return [replace(check, ok=False, detail=f"no column {', '.join(absent)}", fix=there, enables=lost)]
+    grants = " ".join(lacking(seen, need.uses, session.settings.username))
+    return [replace(check, ok=False, detail="may not be read", fix=grants) if grants else check]
 
 
 def tls_check(settings: DatabaseSettings, version: str | None) -> Check:

@@ -57,6 +57,8 @@ HINTS: Mapping[str, str] = {
     "0A000": "only SELECT is let through; and months are no fixed time: bin by $__interval, days or weeks",
     "42702": "give every column of the SELECT a name of its own: AS ...",
     "42601": "one SELECT is expected, which gives a time column, a number column and the service",
+    "28000": "correct `username`, or let it log in from this host in the server's pg_hba.conf",
+    "28P01": "correct `username` and `password` of this source in plugins.toml",
     "3D000": "correct `database` of this source in plugins.toml",
     "53300": "all connections are taken: lower pool_size, or raise the role's or the server's connection limit",
 }

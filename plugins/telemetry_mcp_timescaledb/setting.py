@@ -83,7 +83,7 @@ class SqlMetric(MetricQuery):
 class DatabaseSettings(SourceSettings):
     host: str = Field("localhost", pattern=HOST, description="host name, address, or directory of a Unix socket")
     port: int = Field(5432, ge=1, le=65535)
-    database: str = Field(min_length=1)
+    database: str = Field(min_length=1, description="name of the database")
     username: str = Field(min_length=1, description="a role that may only SELECT: see Permissions")
     password: SecretStr | None = None
     sslmode: SslMode = Field("verify-full", description="`require` encrypts, but does not know to whom")

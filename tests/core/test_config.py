@@ -134,7 +134,7 @@ def test_a_report_names_file_table_and_key(tmp_path: Path) -> None:
 
 def test_a_key_that_is_missing_says_what_it_is(tmp_path: Path) -> None:
     problem = only(tmp_path, '[sources.a]\nplugin = "./acme.py"\ndsn = "d"')
-    assert (problem.key, problem.found, problem.valid) == ("url", "is missing", "It is base URL of the API")
+    assert (problem.key, problem.found, problem.valid) == ("url", "is missing", "It is the base URL of the API")
 
 
 @pytest.mark.parametrize(

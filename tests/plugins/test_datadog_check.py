@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio import fail_after
 
 from telemetry_mcp import Check, RateLimitedError, SeriesQuery, Window
 from telemetry_mcp_datadog import Datadog
-from telemetry_mcp_datadog.check import clock
 
 if TYPE_CHECKING:
     from tests.plugins.conftest import ConnectDatadog, Failure, Stub
@@ -59,7 +60,7 @@ async def checks(source: Datadog) -> dict[str, Check]:
 async def test_every_permission_is_there_by_name_with_what_it_enables(source: Datadog) -> None:
     found = await checks(source)
     assert {name for name in found if "_" in name} == set(SCOPES)
-    assert all(check.ok and check.enables for check in found.values())
+    assert all(check.ok and (check.enables or check.name == "clock") for check in found.values())
     assert {name for name, check in found.items() if check.optional} == OPTIONAL
 
 
@@ -111,15 +112,36 @@ async def test_the_second_api_is_probed_where_it_is_the_one_in_use(
         ({"body": b"", "status": 503}, "reachable", ""),
     ],
 )
-async def test_without_the_api_key_nothing_else_is_worth_a_line(
+async def test_without_the_api_key_nothing_else_can_be_judged(
     well: Stub, source: Datadog, answer: dict[str, Any], name: str, fix: str
 ) -> None:
+    refusal = {"body": {"errors": ["Forbidden"]}, "status": 403} if name == "api key" else answer
+    for path in ("/api/v2/validate_keys", *SCOPES.values()):
+        well.on(path, **refusal)
     well.on("/api/v1/validate", **answer)
-    (check,) = (await source.check()).items
-    assert (check.name, check.ok) == (name, False)
-    assert fix in check.fix
-    assert len(well.asked) == 1
-    assert "dd-application-key" not in well.asked[0].headers
+    key, *rest, clock = (await source.check()).items
+    assert (key.name, key.ok, clock.name) == (name, False, "clock")
+    assert fix in key.fix
+    unjudged = [("permissions", True)] if name == "api key" else []
+    assert [(check.name, check.optional) for check in rest] == unjudged
+    assert [asked.path for asked in well.asked].count("/api/v1/validate") == 1
+
+
+async def test_what_the_plan_lacks_is_optional(well: Stub, source: Datadog) -> None:
+    well.on(SCOPES["slos_read"], {"errors": ["Payment Required"]}, 402)
+    check = (await checks(source))["slos_read"]
+    assert (check.ok, check.optional) == (False, True)
+
+
+async def test_what_did_not_answer_in_time_is_named_beside_what_did(
+    well: Stub, connect_datadog: ConnectDatadog
+) -> None:
+    well.on(SCOPES["slos_read"], b"", drips=True, promised=1000)
+    with fail_after(0.5):
+        found = await checks(connect_datadog(well.url, timeout="1s"))
+    late = [check for check in found.values() if not check.ok]
+    assert [(check.name, bool(check.fix)) for check in late] == [("slos_read", True)]
+    assert re.fullmatch(r"no answer within 0\.\d s", late[0].detail)
 
 
 async def test_a_refused_application_key_has_a_line_of_its_own(well: Stub, source: Datadog) -> None:
@@ -135,17 +157,15 @@ async def test_an_installation_without_that_check_is_told_by_its_permissions(wel
 
 
 @pytest.mark.parametrize(("ahead_s", "ok"), [(0, True), (20, True), (300, False), (-300, False)])
-def test_a_clock_that_is_wrong_is_told_with_its_side(ahead_s: int, ok: bool) -> None:
-    now_s = int(time())
-    (check,) = clock(formatdate(now_s, usegmt=True), (now_s + ahead_s) * 1000)
-    assert check.ok is ok
-    assert (("behind" if ahead_s < 0 else "ahead") in check.detail) or ahead_s == 0
-    assert bool(check.fix) is not ok
-
-
-@pytest.mark.parametrize("date", ["", "yesterday", "2026-02-02"])
-def test_an_answer_without_a_date_says_nothing_of_the_clock(date: str) -> None:
-    assert clock(date, 0) == []
+@pytest.mark.parametrize("status", [200, 403])
+async def test_a_clock_that_is_wrong_is_told_also_by_the_date_of_a_refusal(
+    well: Stub, source: Datadog, ahead_s: int, ok: bool, status: int
+) -> None:
+    date = {"date": formatdate(time() + ahead_s, usegmt=True)}
+    for path in ("/api/v1/validate", "/api/v2/validate_keys", *SCOPES.values()):
+        well.on(path, {"valid": True}, status, headers=date)
+    check = (await checks(source))["clock"]
+    assert (check.ok, bool(check.fix)) == (ok, not ok)
 
 
 async def test_what_is_left_of_the_quota_is_told(well: Stub, source: Datadog) -> None:

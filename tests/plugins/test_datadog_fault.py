@@ -107,15 +107,24 @@ async def test_gzip_is_asked_for_and_understood(stub: Stub, datadog: Datadog) ->
         ({"body": b"Request forbidden by administrative rules.", "status": 403}, ForbiddenError),
     ],
 )
-async def test_every_kind_of_bad_answer_is_its_own_error_after_one_request(
+async def test_every_kind_of_bad_answer_is_its_own_error_after_one_request_and_a_look_at_the_key(
     stub: Stub, datadog: Datadog, answer: dict[str, Any], error: type[SourceError], failure: Failure
 ) -> None:
     stub.on("/api/v1/query", **answer)
     raised = await failure(datadog.fetch_series(QUESTION))
     assert type(raised) is error
-    assert len(stub.asked) == 1
+    refused = ["/api/v1/validate"] if answer.get("status") in (401, 403) else []
+    assert [asked.path for asked in stub.asked] == ["/api/v1/query", *refused]
     assert "key-1" not in f"{raised} {raised.hint}"
     assert "<" not in str(raised) or answer.get("status", 200) == 200
+
+
+async def test_a_refused_api_key_is_not_blamed_on_a_scope(stub: Stub, datadog: Datadog, failure: Failure) -> None:
+    for path in ("/api/v1/query", "/api/v1/validate"):
+        stub.on(path, {"errors": ["Forbidden"]}, 403)
+    raised = await failure(datadog.fetch_series(QUESTION))
+    assert "the API key was refused" in str(raised)
+    assert "scope" not in f"{raised} {raised.hint}"
 
 
 @pytest.mark.parametrize(

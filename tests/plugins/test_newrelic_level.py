@@ -70,7 +70,7 @@ async def test_a_service_level_stands_as_its_own_query_says_over_its_own_window(
     assert nerdgraph.sent(1)["variables"]["q0"] == (
         SLI.removesuffix(" UNTIL 2 minutes AGO") + f" SINCE {END - 7 * DAY} UNTIL {END} LIMIT MAX"
     )
-    assert "timeout: 10" in nerdgraph.sent(1)["query"]
+    assert "timeout: 8" in nerdgraph.sent(1)["query"]
 
 
 @pytest.mark.parametrize(

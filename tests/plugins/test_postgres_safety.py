@@ -481,7 +481,9 @@ async def test_each_table_that_may_not_be_read_comes_with_its_grant(
         "errors": {"table": "metrics.sampels"},
     }
     checks = named((await connect(metrics=metrics, inventory={"table": "metrics.odd"}).check()).items)
-    assert checks["table private"].detail == "no column kind"
+    private = checks["table private"]
+    assert (private.detail, private.enables) == ("no column kind", "series of memory")
+    assert private.fix == 'name columns that exist; "private" has: time, service, value, team'
     assert checks["table partly"].ok
     assert checks["table metrics.odd"].enables == "services"
     assert "did you mean metrics.samples?" in checks["table metrics.sampels"].fix
@@ -515,4 +517,6 @@ async def test_a_source_that_cannot_connect_has_one_check_that_says_why(connect:
     (check,) = (await connect(password="wrong-secret-2").check()).items
     assert (check.name, check.ok) == ("connect", False)
     assert "28P01" in check.detail
+    assert "`password`" in check.fix
+    assert "doctor" not in check.fix
     assert "wrong-secret-2" not in f"{check}"

@@ -86,15 +86,15 @@ async def test_every_permission_is_named_with_what_it_enables() -> None:
 async def test_a_clock_that_is_off_is_a_fault(ahead_s: int, ok: bool) -> None:
     found = await Backend(date=formatdate(time.time() + ahead_s, usegmt=True)).checks()
     assert (found["clock"].ok, found["query"].ok) == (ok, True)
-    assert "NTP" in found["clock"].fix
+    assert ("NTP" in found["clock"].fix) is not ok
 
 
 async def test_a_check_that_cannot_get_in_says_why_once() -> None:
     backend = Backend()
     for path in GOOD:
         backend.on(path, b"Unauthorized", 401)
-    (only,) = (await backend.checks()).values()
-    assert (only.name, only.ok, only.detail) == ("query", False, "HTTP 401: Unauthorized")
+    only, clock = (await backend.checks()).values()
+    assert (only.name, only.ok, only.detail, clock.name) == ("query", False, "HTTP 401: Unauthorized", "clock")
     assert "bearer_token" in only.fix
 
 
@@ -103,8 +103,47 @@ async def test_a_missing_tenant_is_mended_by_org_id(flavor: str) -> None:
     backend = Backend()
     for path in GOOD:
         backend.on(path, b"no org id\n", 401)
-    (only,) = (await backend.checks(flavor=flavor)).values()
+    only = (await backend.checks(flavor=flavor))["query"]
     assert only.fix == 'name the tenant: org_id = "<tenant>" in this source\'s table'
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({}, "set bearer_token"), ({"bearer_token": "t"}, "let these credentials read /api/v1")],
+)
+async def test_a_403_is_mended_by_what_is_configured(settings: dict[str, Any], words: str) -> None:
+    backend = Backend(date=formatdate(time.time() - 3600, usegmt=True))
+    for path in GOOD:
+        backend.on(path, b"forbidden", 403)
+    only, clock = (await backend.checks(**settings)).values()
+    assert words in only.fix
+    assert not clock.ok
+
+
+async def test_a_path_that_is_the_flavors_fault_is_not_blamed_on_the_url() -> None:
+    backend = Backend()
+    for path in GOOD:
+        backend.on(path, b"404 page not found", 404)
+    assert (await backend.checks(flavor="mimir"))["query"].fix == (
+        "is it really Mimir? The flavor mimir adds /prometheus to the url's path"
+    )
+    assert "flavor" not in (await backend.checks(flavor="mimir", url="http://p.test/prom"))["query"].fix
+
+
+async def test_no_alert_rules_are_no_fault() -> None:
+    backend = Backend()
+    backend.on("rules", success({"groups": []}))
+    rules = (await backend.checks())["rules"]
+    assert (rules.ok, rules.fix) == (True, "")
+    assert "no alert rules" in rules.detail
+
+
+async def test_what_the_plan_lacks_is_optional() -> None:
+    backend = Backend()
+    backend.on("label/service/values", b"", 402)
+    backend.on("query", b"", 402)
+    found = await backend.checks()
+    assert [check.optional for check in found.values() if not check.ok] == [True, True]
 
 
 @pytest.mark.parametrize("path", [path for path in GOOD if path != "query"])

@@ -53,7 +53,7 @@ class Scripted(Source):
 
     async def fetch_series(self, query: SeriesQuery) -> Reply[Series]:
         (metric,) = query.metrics
-        answer = self.answers[metric]
+        answer = self.answers.get(metric, ())
         if isinstance(answer, SourceError):
             raise answer
         moment = np.array([query.window.end_ms - 1000], np.int64)
@@ -112,7 +112,8 @@ async def test_what_a_preset_asks_for_and_the_backend_lacks_is_no_fault() -> Non
         ("disk", "absent", "preset usual"),
         ("apdex", "absent", "preset usual"),
     ]
-    assert "not on this backend (preset usual)" in text_of(report)
+    assert "not on this backend (preset usual): no such metric" in text_of(report)
+    assert "no data (preset usual): not on this backend, or too young for a rate" in text_of(report)
     assert "all is well" in text_of(report)
 
 

@@ -202,7 +202,7 @@ def test_one_run_names_every_fault_and_its_fix(doctor: Doctor, wrong: str) -> No
     assert "NTP" in skewed["fix"]
 
     gone = fix(document, "gone")
-    assert (gone["check"], "refused" in gone["detail"]) == ("reachable", True)
+    assert (gone["check"], "refused" in gone["detail"]) == ("network", True)
     assert "\nnc -vz 127.0.0.1 " in gone["fix"]
 
 

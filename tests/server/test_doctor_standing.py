@@ -29,13 +29,13 @@ async def test_the_scarcest_limit_is_told_with_what_is_left(desk: Desk) -> None:
     assert told in ("queries: 7 of 100 left, reset in 60 s", "queries: 7 of 100 left, reset in 59 s")
 
 
-async def test_failures_in_a_row_are_told_before_the_breaker_opens(ask: Ask, world: Emulators) -> None:
+async def test_what_a_source_fails_by_is_told_before_the_breaker_opens(ask: Ask, world: Emulators) -> None:
     world.faults["prometheus"].set("/", Fault("status", code=500))
     await ask("list_services", fresh=True)
     source = await row(ask, "prometheus")
-    assert source["status"] == "ready"
-    assert source["reason"] == f"{source['breaker']['failures']} failures in a row; still asked"
-    assert "telemetry-mcp doctor" in source["fix"]
+    assert source["status"] == "failing"
+    assert "services: HTTP 500" in source["reason"]
+    assert source["fix"]
     world.faults["prometheus"].clear()
     await ask("list_services", fresh=True)
     assert (await row(ask, "prometheus"))["reason"] is None

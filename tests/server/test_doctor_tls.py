@@ -163,13 +163,13 @@ async def test_a_server_without_tls_is_told_from_one_that_is_not_trusted(listen:
 
 async def test_a_plain_connection_has_no_certificate(listen: Listen) -> None:
     checks = await way(f"http://127.0.0.1:{await listen()}")
-    assert [(name, check.ok) for name, check in checks.items()] == [("reachable", True)]
+    assert [(name, check.ok) for name, check in checks.items()] == [("network", True)]
 
 
 async def test_what_is_behind_a_proxy_is_not_connected_to(listen: Listen) -> None:
     port = await listen()
     checks = await way("https://metrics.acme.example", proxy=f"http://user:planted@127.0.0.1:{port}")
-    assert checks["reachable"].detail.startswith(f"the proxy 127.0.0.1:{port} connects in ")
+    assert checks["network"].detail.startswith(f"the proxy 127.0.0.1:{port} connects in ")
     assert checks["TLS"].detail == "not checked: metrics.acme.example:443 is reached through a proxy"
 
 
@@ -181,7 +181,7 @@ class Nowhere(RemoteSettings):
 
 async def test_a_name_that_does_not_resolve_is_a_fault_of_its_own() -> None:
     (check,) = await network("a", Nowhere(plugin="x"), Deadline(5))
-    assert (check.name, check.ok) == ("reachable", False)
+    assert (check.name, check.ok) == ("network", False)
     assert "does not resolve" in check.detail
     assert check.fix.endswith(f"getent hosts {'x' * 64}.example")
 

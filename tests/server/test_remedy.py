@@ -68,3 +68,34 @@ def test_a_metric_that_nobody_declared_is_declared_by_what_is_pasted(tmp_path: P
     sound(config)
     (problem,) = config.problems
     assert of_problem(problem, config).fix.endswith("\n[metrics.queue_length]")
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ('["nodee"]', ["node"]),
+        ('["otel-http", "nodee", "kubernets"]', ["otel-http", "node", "kubernetes"]),
+        ('"node"', ["node"]),
+    ],
+)
+def test_a_misspelt_name_in_a_list_is_mended_in_its_list(tmp_path: Path, written: str, right: list[str]) -> None:
+    path = tmp_path / "plugins.toml"
+    path.write_text(f'[sources.a]\nplugin="prometheus"\nurl="http://127.0.0.1:9"\npreset={written}\n')
+    config = read(path, {})
+    sound(config)
+    assert config.problems
+    for problem in config.problems:
+        assert "tuple" not in problem.valid
+        paste = of_problem(problem, config).fix.partition("\n")[2]
+        assert tomllib.loads(paste) == {"sources": {"a": {"preset": right}}}
+
+
+def test_what_is_missing_is_told_with_one_article(tmp_path: Path) -> None:
+    path = tmp_path / "plugins.toml"
+    path.write_text('[sources.a]\nplugin="datadog"\napi_key="x"\n[sources.b]\nplugin="newrelic"\napi_key="x"\n')
+    config = read(path, {})
+    sound(config)
+    assert [problem.valid.split(",")[0].split(";")[0] for problem in config.problems] == [
+        "It is the application key",
+        "It is the account that is asked",
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 
@@ -10,22 +10,35 @@ import anyio
 from anyio import CapacityLimiter, create_task_group
 
 from telemetry_mcp.catalog import suggest
-from telemetry_mcp.config import Config, PluginTable
+from telemetry_mcp.config import Config, Defaults, PluginTable
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.fanout import Deadline
-from telemetry_mcp.model import Check, Outcome
+from telemetry_mcp.model import Check, Failure, Outcome, Series
 from telemetry_mcp.question import CheckQuery
 from telemetry_mcp.registry import Absent, Instance, sound
-from telemetry_mcp.terminal.finding import Examined, Finding, Measured, Report
-from telemetry_mcp.terminal.measure import measured, slower
+from telemetry_mcp.terminal.finding import NONE_ON, Examined, Finding, Report, lost
+from telemetry_mcp.terminal.measure import (
+    NOT_HERE,
+    alike,
+    asked_of,
+    barren,
+    caused,
+    judged,
+    newest,
+    put,
+    slower,
+)
 from telemetry_mcp.terminal.number import number_of
 from telemetry_mcp.terminal.probe import network
-from telemetry_mcp.terminal.remedy import of_problem
+from telemetry_mcp.terminal.remedy import is_setting, of_problem, ready
 from telemetry_mcp.terminal.target import CommandError
 
 DEADLINE_S = 20.0
 AT_ONCE = 8
 """Questions to one source under way at the same time."""
+
+EMPTY = "there is nothing to ask"
+EXAMPLE = ("[sources.prometheus]", 'plugin = "prometheus"', 'url = "http://127.0.0.1:9090"')
 
 Say = Callable[[str, str], None]
 """Called with a source and what is being done with it."""
@@ -75,7 +88,12 @@ async def examined(engine: Engine, only: Collection[str], say: Say) -> Report:
             tasks.start_soon(one, table)
     others = {table.path for table in config.sources if table not in tables}
     problems = tuple(problem for problem in config.problems if problem.table not in others)
-    return Report(config.path, tuple(found[table.name] for table in tables), problems, tuple(apart(engine)))
+    return Report(
+        config.path,
+        tuple(found[table.name] for table in tables),
+        problems,
+        (*apart(engine), *none_on(tables, found)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +129,44 @@ class Examination:
         ]
         if not all(check.ok or check.optional for check in way):
             return Examined(instance.name, instance.plugin, tuple(checks))
-        outcome, metrics = await self.asked(instance)
-        checks += of_outcome(outcome, instance)
-        latency = None if outcome.latency_ms is None else round(outcome.latency_ms, 1)
+        return await self.asked(instance, checks)
+
+    async def asked(self, instance: Instance, checks: list[Check]) -> Examined:
+        """The plugin's own checks and the metrics; a source that names none is asked for one all the same."""
+        engine, defaults, names = self.engine, self.engine.config.defaults, asked_of(instance)
+        tried = [] if names or not instance.offers(metric := probed(engine)) else [metric]
+        own, found = await self.answers(instance, [*names, *tried])
+        every = [own, *found.values()]
+        outcomes = {metric: caused(outcome, every) for metric, outcome in found.items()}
+        checks += of_outcome(caused(own, every), instance, defaults)
+        checks += [of_probe(outcomes[metric], metric, instance, defaults) for metric in tried]
+        same = alike(list(outcomes.values()))
+        metrics = [judged(outcomes[m], m, instance, self.table, engine, same=same) for m in names]
+        checks += barren(metrics, outcomes, instance, engine)
+        latency = None if own.latency_ms is None else round(own.latency_ms, 1)
         return Examined(instance.name, instance.plugin, tuple(checks), tuple(metrics), latency)
 
-    async def asked(self, instance: Instance) -> tuple[Outcome[Check], list[Measured]]:
-        """The plugin's own checks and the metrics, side by side."""
+    async def answers(
+        self, instance: Instance, metrics: Sequence[str]
+    ) -> tuple[Outcome[Check], dict[str, Outcome[Series]]]:
+        """Both asked side by side."""
         self.say("asks for permissions and metrics")
-        fanout, limiter = self.engine.fanout, CapacityLimiter(min(AT_ONCE, instance.guard.max_concurrency))
-        outcomes: list[Outcome[Check]] = []
+        limiter = CapacityLimiter(min(AT_ONCE, instance.guard.max_concurrency))
+        own: list[Outcome[Check]] = []
 
         async def check() -> None:
             async with limiter:
-                outcomes.extend(await fanout.ask(CheckQuery(), self.deadline, only=[instance.name], fresh=True))
+                own.append(await put(self.engine, instance, CheckQuery(), self.deadline))
 
         async with create_task_group() as tasks:
             tasks.start_soon(check)
-            metrics = await measured(self.engine, instance, self.table, self.deadline, limiter)
-        return outcomes[0], metrics
+            found = await newest(self.engine, instance, metrics, self.deadline, limiter)
+        return own[0], found
+
+
+def probed(engine: Engine) -> str:
+    """What a source that answers for any metric is asked, to see that it answers."""
+    return "cpu" if "cpu" in engine.config.catalog else next(iter(engine.config.catalog))
 
 
 def described(instance: Instance) -> str:
@@ -143,20 +180,54 @@ def clear(check: Check, instance: Instance) -> Check:
     return replace(check, detail=instance.redact(check.detail), fix=instance.redact(check.fix))
 
 
-def of_outcome(outcome: Outcome[Check], instance: Instance) -> list[Check]:
+def of_outcome(outcome: Outcome[Check], instance: Instance, defaults: Defaults) -> list[Check]:
     """The plugin's checks. One that answers none has failed; one without checks of its own passes."""
     failure = outcome.failure
     if failure is None:
         partial = outcome.reply.partial
-        return [*outcome.reply.items, *([Check("complete", False, partial)] if partial else [])]
+        checks = [pasteable(check, instance) for check in outcome.reply.items]
+        return [*checks, *([Check("complete", False, partial)] if partial else [])]
     if outcome.status == "skipped":
         return [Check("checks", True, "the plugin has none of its own")]
-    fix = slower(instance) if failure.kind == "timeout" else failure.hint
-    return [Check("checks", False, failure.message, fix)]
+    return [Check("checks", False, failure.message, fixed(failure, instance, defaults))]
+
+
+def of_probe(outcome: Outcome[Series], metric: str, instance: Instance, defaults: Defaults) -> Check:
+    """A source that names no metric need not have this one, but it must answer."""
+    failure = outcome.failure
+    if failure is None:
+        services = number_of(len({series.service for series in outcome.reply.items}), "service")
+        said = outcome.reply.partial or (services if outcome.reply.items else "no data, which need not be wrong")
+        return Check("series", True, f"asked for {metric}: {said}")
+    fix = fixed(failure, instance, defaults)
+    return Check("series", False, f"asked for {metric}: {failure.message}", fix, optional=failure.kind in NOT_HERE)
+
+
+def fixed(failure: Failure, instance: Instance, defaults: Defaults) -> str:
+    slow = failure.kind == "timeout"
+    return slower(instance, defaults) if slow else ready(failure.hint, instance.name, instance.source.settings)
+
+
+def pasteable(check: Check, instance: Instance) -> Check:
+    """The check with its fix ready to be pasted. What a line of the file would put right is not merely absent."""
+    fix = ready(check.fix, instance.name, instance.source.settings)
+    if check.ok or not (check.optional and is_setting(fix)):
+        return replace(check, fix=fix)
+    return replace(check, detail=lost(check), fix=fix, enables="")
 
 
 def of_absent(absent: Absent) -> Check:
     return Check("built" if absent.broken else "switched on", False, absent.reason, absent.fix)
+
+
+def none_on(tables: Sequence[PluginTable], found: Mapping[str, Examined]) -> list[Finding]:
+    """That nothing can be asked at all, with what switches a source on."""
+    if not all(source.off for source in found.values()):
+        return []
+    unset = dict.fromkeys(name for table in tables for name in table.missing if not name.startswith("file:"))
+    exports = [f'export {name}="..."' for name in unset]
+    sentence = "set the variables of a source to switch it on" if exports else "write a source, such as"
+    return [Finding("", NONE_ON, "fault", EMPTY, "\n".join([sentence, *(exports or EXAMPLE)]))]
 
 
 def apart(engine: Engine) -> list[Finding]:

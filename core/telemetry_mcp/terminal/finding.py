@@ -11,9 +11,12 @@ from typing import Literal
 from telemetry_mcp.errors import Problem
 from telemetry_mcp.model import Check
 from telemetry_mcp.terminal.number import plural
+from telemetry_mcp.terminal.remedy import joined
 
 Level = Literal["ok", "absent", "warning", "fault"]
 """`absent` is what is not there and need not be; `warning` needs a look, `fault` somebody who acts."""
+
+NONE_ON = "no source is on"
 
 NUMBER = re.compile(r"\d+")
 """Times and sizes do not make two failures different."""
@@ -54,7 +57,7 @@ class Measured:
 class Finding:
     """Something that is not ok. `source` is empty for what concerns the file as a whole.
 
-    The first line of `fix` is a sentence; further lines are TOML or a command, ready to be pasted.
+    The first line of `fix` is a sentence; further lines are ready to be pasted: TOML, then commands or SQL.
     """
 
     source: str
@@ -119,7 +122,7 @@ class Examined:
                 f"{plural('metric', len(metrics))} {names}",
                 level,
                 metrics[0].detail,
-                joined([metric.fix for metric in metrics]),
+                joined(metric.fix for metric in metrics),
             )
 
 
@@ -127,13 +130,6 @@ def lost(check: Check) -> str:
     """A check's detail, with what its failing costs."""
     costs = f"costs: {check.enables}" if check.enables else ""
     return "; ".join(text for text in (check.detail, costs) if text)
-
-
-def joined(fixes: list[str]) -> str:
-    """Several fixes as one: each sentence once, then all that is to be pasted."""
-    told = dict.fromkeys(fix.partition("\n")[0] for fix in fixes if fix)
-    pasted = dict.fromkeys(fix.partition("\n")[2] for fix in fixes)
-    return "\n".join([" ".join(told), *(paste for paste in pasted if paste)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +156,11 @@ class Report:
             if finding.fix and finding.level != "absent":
                 told.setdefault((finding.source, finding.fix), finding)
         return list(told.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no source, or every one is switched off."""
+        return all(source.off for source in self.sources)
 
     @property
     def code(self) -> int:

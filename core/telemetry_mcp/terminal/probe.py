@@ -80,14 +80,14 @@ async def reachable(where: Place, deadline: Deadline, named: str) -> Check:
             await (await connect_tcp(where.host, where.port)).aclose()
     except TimeoutError as error:
         fix = f"is a firewall in the way? Try from this machine:\nnc -vz {where.host} {where.port}"
-        return Check("reachable", False, f"{named}: {said(error)}", fix)
+        return Check("network", False, f"{named}: {said(error)}", fix)
     except (gaierror, UnicodeError) as error:
         fix = f"is the host spelt right, and known to this machine's name server? Try:\ngetent hosts {where.host}"
-        return Check("reachable", False, f"the name {where.host} does not resolve: {said(error)}", fix)
+        return Check("network", False, f"the name {where.host} does not resolve: {said(error)}", fix)
     except Broken as error:
         fix = f"is it running, and is this its address? Try from this machine:\nnc -vz {where.host} {where.port}"
-        return Check("reachable", False, f"{named}: {said(error)}", fix)
-    return Check("reachable", True, f"{named} connects in {(perf_counter() - began) * 1000:.0f} ms")
+        return Check("network", False, f"{named}: {said(error)}", fix)
+    return Check("network", True, f"{named} connects in {(perf_counter() - began) * 1000:.0f} ms")
 
 
 async def tls(source: str, where: Place, settings: RemoteSettings, deadline: Deadline) -> Check:

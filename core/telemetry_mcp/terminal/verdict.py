@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
 
 from telemetry_mcp.model import Check
-from telemetry_mcp.terminal.finding import Examined, Level, Measured, Report, level_of, lost
+from telemetry_mcp.terminal.finding import NONE_ON, Examined, Finding, Level, Measured, Report, level_of, lost
 from telemetry_mcp.terminal.number import number_of
+from telemetry_mcp.terminal.remedy import is_setting, lines_of, sorted_out
 from telemetry_mcp.terminal.table import STYLES, Row, table
 
 LEVELS: tuple[Level, ...] = ("ok", "absent", "warning", "fault")
@@ -74,15 +76,44 @@ def summary(source: Examined) -> Row:
 
 
 def fixes(report: Report) -> Iterator[Text]:
-    """What to do, as TOML or shell with comments: a whole block may be pasted."""
-    for finding in report.fixes:
-        sentence, _, paste = finding.fix.partition("\n")
-        whose = f"{finding.source}, {finding.check}" if finding.source else finding.check
-        yield Text(f"# {whose}: {finding.detail}", style=STYLES[finding.level])
-        yield Text(f"# {sentence}")
-        if paste:
-            yield Text(paste)
-        yield Text()
+    """What to do, with comments: a whole block may be pasted, the TOML ones together make one document."""
+    told: set[str] = set()
+    for _, found in groupby(report.fixes, lambda finding: finding.source):
+        findings = list(found)
+        with_toml = [finding for finding in findings if is_setting(finding.fix)]
+        for finding in findings:
+            if finding not in with_toml:
+                yield from words(finding)
+                yield from block(finding.fix.splitlines()[1:])
+            elif finding is with_toml[0]:
+                yield from settings(with_toml, told)
+
+
+def settings(findings: list[Finding], told: set[str]) -> Iterator[Text]:
+    """The lines of plugins.toml that mend the findings of a source, under one heading each.
+
+    `told` are the lines of tables that other sources share, such as [defaults].
+    """
+    for finding in findings:
+        yield from words(finding)
+    tables, others = sorted_out(finding.fix.partition("\n")[2] for finding in findings)
+    shared = {heading: keys for heading, keys in tables.items() if not heading.startswith("[sources.")}
+    again = [heading for heading in shared if heading in told]
+    told.update(shared)
+    yield from block(lines_of({heading: keys for heading, keys in tables.items() if heading not in again}))
+    if others:
+        yield from block(others)
+
+
+def words(finding: Finding) -> Iterator[Text]:
+    whose = f"{finding.source}, {finding.check}" if finding.source else finding.check
+    yield Text(f"# {whose}: {finding.detail}", style=STYLES[finding.level])
+    yield Text(f"# {finding.fix.partition(chr(10))[0]}")
+
+
+def block(lines: list[str]) -> Iterator[Text]:
+    yield from map(Text, lines)
+    yield Text()
 
 
 def ending(report: Report) -> Iterator[Text]:
@@ -93,12 +124,14 @@ def ending(report: Report) -> Iterator[Text]:
     if warned:
         yield Text(f"worth a look: {', '.join(warned)}", style=STYLES["warning"])
     at_fault = [source.source for source in report.sources if source.status == "fault"]
-    at_fault += [finding.check for finding in report.apart]
+    at_fault += [finding.check for finding in report.apart if finding.check != NONE_ON]
+    if report.idle:
+        yield Text(NONE_ON, style=STYLES["fault"])
     if at_fault:
         yield Text(f"needs attention: {', '.join(at_fault)}", style=STYLES["fault"])
     if report.problems:
         yield Text(
             f"no server starts with this file: {number_of(len(report.problems), 'problem')}", style=STYLES["fault"]
         )
-    elif not at_fault and not warned:
+    elif not at_fault and not warned and not report.idle:
         yield Text("all is well", style=STYLES["ok"])
