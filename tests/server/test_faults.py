@@ -177,7 +177,7 @@ HARMLESS: dict[str, Fault] = {
     "partial": Fault("partial"),
 }
 DEADLINE_S = 0.6
-GENEROUS_S = 3.0
+GENEROUS_S = 7.0
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
