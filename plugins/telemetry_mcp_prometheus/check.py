@@ -100,9 +100,9 @@ async def ask_alerts(api: Api) -> list[Check]:
 async def ask_rules(api: Api) -> list[Check]:
     found = rules_of(await api.request("GET", "rules", {"type": "alert"}))
     if not found.count:
-        # VictoriaMetrics itself evaluates none: that it has none may mean that it was not told who does.
-        apart = api.settings.kind.rules if api.settings.flavor == "victoriametrics" else ""
-        return [Check("rules", not apart, "no alert rules: no alert can fire", apart, ALERTS, True)]
+        kind = api.settings.kind
+        fix = "" if kind.evaluates else kind.rules
+        return [Check("rules", kind.evaluates, "no alert rules: no alert can fire", fix, ALERTS, True)]
     detail = "; ".join([f"{found.count} alert rules", *found.remarks()])
     fix = "correct the expressions of these rules" if found.broken else ""
     return [Check("rules", not found.broken, detail, fix, ALERTS, True)]

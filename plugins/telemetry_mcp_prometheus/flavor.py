@@ -12,7 +12,8 @@ class Flavor:
 
     `path` stands before /api/v1 where the url names none, `tenant_path` where an org_id is set (instead of
     `tenant_header`). `max_points` is the most that (end - start) / step may be in a range query. `params` go with
-    every request; the user's own win. `rules` says where alert rules are evaluated, for who must mend it.
+    every request; the user's own win. `rules` says where alert rules are evaluated, for who must mend it;
+    without `evaluates` it is told that by its configuration, and has no rules where it was not.
     """
 
     title: str
@@ -23,6 +24,7 @@ class Flavor:
     max_points: int = 11_000
     lookback: str = "lookback_delta"
     rules: str = "let GET /api/v1/rules and /api/v1/alerts through to Prometheus"
+    evaluates: bool = True
 
 
 FLAVORS: Mapping[str, Flavor] = {
@@ -46,5 +48,6 @@ FLAVORS: Mapping[str, Flavor] = {
         max_points=29_999,  # -search.maxPointsPerTimeseries=30000 counts both ends
         lookback="max_lookback",
         rules="start VictoriaMetrics (or vmselect) with -vmalert.proxyURL set to vmalert",
+        evaluates=False,
     ),
 }
