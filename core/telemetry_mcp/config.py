@@ -36,6 +36,7 @@ class Defaults(Strict):
     max_deadline: Duration = Field(60.0, description="longest deadline_s that a call may name")
     lookback: Duration = Field(90 * 86400.0, description="how far back a question may reach")
     max_points: int = Field(60, ge=10, le=2000, description="points of a time series in an answer")
+    max_tokens: int | None = Field(None, ge=100, description="tokens of an answer with series, unless a call says")
 
 
 class ServerSettings(Strict):

@@ -67,6 +67,43 @@ def test_infinite_values_are_no_extremes() -> None:
     assert np.nanmax(min_max(values, 2).values) == 3.0
 
 
+def test_a_peak_beside_a_larger_one_is_kept_besides() -> None:
+    values = np.zeros(1440)
+    values[700], values[705] = 100.0, 60.0
+
+    thinned = min_max(values, 60, [700, 705])
+
+    assert thinned.peaks.tolist() == [705]
+    assert 60.0 not in thinned.values
+    assert thinned.points <= 60
+
+
+def test_peaks_that_the_buckets_hold_cost_nothing() -> None:
+    values = np.zeros(1440)
+    values[[100, 900]] = 50.0
+
+    thinned = min_max(values, 60, [100, 900])
+
+    assert thinned.peaks.size == 0
+    assert thinned.points == 60
+
+
+@pytest.mark.parametrize("max_points", [2, 10, 60, 120])
+@pytest.mark.parametrize("seed", range(10))
+def test_however_many_peaks_there_are_the_points_stay_within_their_number(seed: int, max_points: int) -> None:
+    values = np.random.default_rng(seed).standard_normal(3000)
+    peaks = np.argsort(-np.abs(values))[:500].tolist()
+
+    thinned = min_max(values, max_points, peaks)
+
+    assert thinned.points <= max_points
+    assert len(thinned.peaks) <= max_points // 6
+    assert set(thinned.peaks.tolist()) <= set(peaks[: max_points // 6])
+    shown = set(thinned.values) | set(values[thinned.peaks])
+    assert set(values[peaks[: max_points // 6]]) <= shown
+    assert {values.min(), values.max()} <= shown
+
+
 def test_one_point_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         min_max(np.zeros(10), 1)

@@ -58,7 +58,7 @@ def min_max(values: Values, max_points: int, peaks: Sequence[int] = ()) -> Downs
 
 
 def extremes(values: Values, max_points: int) -> tuple[Places, int]:
-    """Where the smallest and the largest number of each bucket stand, in the order of time; and the buckets' size."""
+    """Where the smallest and the largest number of each bucket stand, in time order; and the buckets' size."""
     size = -(-len(values) // (max_points // 2))
     buckets = -(-len(values) // size)
     padded = np.full(buckets * size, np.nan)

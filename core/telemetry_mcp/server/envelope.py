@@ -87,13 +87,11 @@ class Coverage(Shape):
 
 
 def named(model: type[BaseModel]) -> dict[str, Any]:
-    """A schema that names a model's fields without their types.
+    """A schema that names the fields which are always there, without their types.
 
     The envelope is in every tool's schema: written out, it alone would fill the tool list's budget of tokens.
     """
-    needed = [name for name, field in model.model_fields.items() if field.is_required()]
-    rest: dict[str, Any] = {name: {} for name in model.model_fields if name not in needed}
-    return {"type": "object", "required": needed, **({"properties": rest} if rest else {})}
+    return {"type": "object", "required": [n for n, field in model.model_fields.items() if field.is_required()]}
 
 
 class Answer(Shape):

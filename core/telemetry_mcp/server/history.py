@@ -6,28 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from telemetry_mcp.analysis.downsample import min_max
 from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Floats, Merged, Part, bucketed, coarser, merge, numbers
+from telemetry_mcp.merge import Merged, Part, merge, numbers
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
+from telemetry_mcp.server.budget import Size, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Lean, Number, Shape, Span, envelope, iso, rounded, span
+from telemetry_mcp.server.points import Points, of_merged, of_part
 
-
-class Points(Shape):
-    """A time series in columns: `values[k]` is at start + k x step_s; null is "no data". By min-max it holds two
-    values a bucket, its smallest and largest in the order of time."""
-
-    start: str | None
-    step_s: Number
-    values: list[Number | None]
-    method: Literal["all", "min-max"]
-    source_points: int
-    returned_points: int
+MORE = "ask for a shorter window, or with a larger max_tokens"
 
 
 class Statistics(Shape):
@@ -89,6 +80,7 @@ async def answer(
     max_points: int | None = None,
     compare_to: str | None = None,
     per_source: bool = False,
+    max_tokens: int | None = None,
 ) -> History:
     metric = call.metric(metric_type)
     defaults = call.engine.config.defaults
@@ -99,23 +91,28 @@ async def answer(
     await call.service(service)
     wanted = [window] + ([before] if before else [])
     answers = await call.ask_all(*(SeriesQuery((service,), (metric,), w, step_ms) for w in wanted))
-    key = (service, metric, step_ms, max_points or defaults.max_points, per_source)
-    told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
-    comparison = None
-    if before:
-        then = summarize(*numbers(one(answers[1], call, before, step_ms, service, metric)))
-        comparison = compare(told.figures, then, before)
-    return History(
-        service=service,
-        metric=metric,
-        unit=call.engine.config.catalog[metric].unit,
-        statistics=told.statistics,
-        series=told.series,
-        per_source=told.per_source,
-        comparison=comparison,
-        window=span(window, told.step_ms),
-        **envelope(*answers, more=(*call.warnings, *told.warnings)),
-    )
+
+    def make(size: Size) -> History:
+        key = (service, metric, step_ms, size.points, size.series)
+        told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
+        comparison = None
+        if before:
+            then = summarize(*numbers(one(answers[1], call, before, step_ms, service, metric)))
+            comparison = compare(told.figures, then, before)
+        return History(
+            service=service,
+            metric=metric,
+            unit=call.engine.config.catalog[metric].unit,
+            statistics=told.statistics,
+            series=told.series,
+            per_source=told.per_source,
+            comparison=comparison,
+            window=span(window, told.step_ms),
+            **envelope(*answers, more=(*size.note, *call.warnings, *told.warnings)),
+        )
+
+    wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
+    return fitted(make, wished, max_tokens or defaults.max_tokens, MORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +135,28 @@ def tell(
     metric: str,
     step_ms: int,
     max_points: int,
-    per_source: bool,
+    most_series: int,
 ) -> Told:
     merged = one(outcomes, call, window, step_ms, service, metric)
     figures = summarize(*numbers(merged))
     parts = merged.parts if merged else ()
+    shown = telling(parts)[:most_series]
     return Told(
         figures=figures,
         statistics=statistics(figures),
-        series=points_of(merged, max_points, step_ms),
+        series=of_merged(merged, max_points, step_ms),
         per_source=[
-            provenance(part, of_part(part, merged, window, max_points) if merged and per_source else None)
+            provenance(part, of_part(part, merged, window, max_points) if merged and part in shown else None)
             for part in parts
         ],
         step_ms=merged.step_ms if merged else step_ms,
         warnings=merged.warnings if merged else (),
     )
+
+
+def telling(parts: Sequence[Part]) -> list[Part]:
+    """The parts, those first whose own points tell most that the merged series does not: they differ most."""
+    return sorted(parts, key=lambda part: -abs((part.difference and part.difference.relative) or 0.0))
 
 
 def earlier(window: Window, compare_to: str | None, step_ms: int, call: Call) -> Window | None:
@@ -191,32 +194,6 @@ def statistics(found: Figures) -> Statistics:
         trend_per_hour=rounded(found.trend_per_hour, 2),
         trend=found.trend_direction,
     )
-
-
-def points_of(merged: Merged | None, max_points: int, step_ms: int) -> Points:
-    times, values = numbers(merged)
-    step = merged.step_ms if merged else step_ms
-    return columns(int(times[0]) if len(times) else None, step, values, max_points)
-
-
-def columns(start_ms: int | None, step_ms: int, values: Floats, max_points: int) -> Points:
-    """An evenly spaced series with at most `max_points`; spikes survive the thinning."""
-    thinned = min_max(values, max_points)
-    return Points(
-        start=iso(start_ms),
-        step_s=rounded(thinned.every * step_ms / 1000, 9) or 0,
-        values=[rounded(float(value)) for value in thinned.values],
-        method="all" if thinned.every == 1 else "min-max",
-        source_points=len(values),
-        returned_points=len(thinned.values),
-    )
-
-
-def of_part(part: Part, merged: Merged, window: Window, max_points: int) -> Points:
-    """One source's own values in the metric's unit, on a grid as fine as it has them."""
-    step_ms = coarser(merged.step_ms, part)
-    values = bucketed(part, window, step_ms, "mean")
-    return columns(window.start_ms // step_ms * step_ms, step_ms, values, max_points)
 
 
 def provenance(part: Part, points: Points | None) -> Provenance:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from telemetry_mcp.analysis.anomaly import score
 from telemetry_mcp.catalog import Metric, echo, suggest
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import bucketed, coarser, part_of
 from telemetry_mcp.model import Series
 from telemetry_mcp.question import NativeQuery, Window
 from telemetry_mcp.server.argument import aligned, period, step_of
+from telemetry_mcp.server.budget import Size, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
-from telemetry_mcp.server.history import Points, columns
+from telemetry_mcp.server.points import Points, columns
 from telemetry_mcp.text import clean
 
 MOST_SERIES = 20
 MOST_LABELS = 12
+MORE = "aggregate, use topk, or ask with a larger max_tokens"
 
 
 class NativeSeries(Shape):
@@ -32,7 +39,14 @@ class Native(Answer):
 
 
 async def answer(
-    call: Call, source: str, query: str, hours: float, start: str | None, end: str | None, step: str | None
+    call: Call,
+    source: str,
+    query: str,
+    hours: float,
+    start: str | None,
+    end: str | None,
+    step: str | None,
+    max_tokens: int | None,
 ) -> Native:
     language = permitted(call, source)
     if not query.strip():
@@ -45,15 +59,31 @@ async def answer(
     found = [item for outcome in outcomes for item in outcome.reply.items]
     if len(found) > MOST_SERIES:
         call.warnings.append(f"the first {MOST_SERIES} of {len(found)} series are shown; aggregate or use topk")
-    points = max(10, call.engine.config.defaults.max_points // max(1, min(len(found), MOST_SERIES)))
-    return Native(
-        source=source,
-        language=language,
-        series=[native_series(series, window, step_ms, points) for series in found[:MOST_SERIES]],
-        total=len(found),
-        window=span(window, step_ms),
-        **envelope(outcomes, more=call.warnings),
-    )
+    taken = found[:MOST_SERIES]
+    defaults = call.engine.config.defaults
+
+    def make(size: Size) -> Native:
+        shown = relevant(taken, size.series)
+        return Native(
+            source=source,
+            language=language,
+            series=[native_series(series, window, step_ms, size.points) for series in shown],
+            total=len(found),
+            window=span(window, step_ms),
+            **envelope(outcomes, more=(*size.note, *call.warnings)),
+        )
+
+    wished = Size(max(10, defaults.max_points // max(1, len(taken))), len(taken))
+    return fitted(make, wished, max_tokens or defaults.max_tokens, MORE)
+
+
+def relevant(found: Sequence[Series], most: int) -> list[Series]:
+    """At most so many of the series, in their order: those in which something is most unusual."""
+    if len(found) <= most:
+        return list(found)
+    ranks = [np.nan_to_num(score(each.timestamps_ms, each.values)).max(initial=0.0) for each in found]
+    best = sorted(np.argsort(ranks, kind="stable")[::-1][:most])
+    return [found[place] for place in best]
 
 
 def permitted(call: Call, source: str) -> str:

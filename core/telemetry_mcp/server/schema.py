@@ -15,19 +15,40 @@ def slim(schema: dict[str, Any], *, described: bool = True, nullable: bool = Tru
     """The same schema without pydantic's titles and null defaults, nullable types written as a list of types,
     and what is referred to once written where it stands.
 
-    Without `described` only types and names are left, as for an answer, whose fields must speak for themselves
-    and are all always there. Without `nullable` a field that may be null is shown as one that may be left out.
+    Without `described` only types and names are left, as for an answer, whose fields must speak for themselves;
+    and of an object inside it the plain fields are named only (`named`). Without `nullable` a field that may be
+    null is shown as one that may be left out.
     """
     dropped = LIMITS | {"title"} if described else {"title", "description"}
     short = reduced(schema, dropped, ["null"] if nullable else [])
-    if not described:
-        for definition in short.get("$defs", {}).values():
-            definition.pop("required", None)
     definitions = short.pop("$defs", {})
+    if not described:
+        definitions = {name: named(node) for name, node in definitions.items()}
     uses = Counter(references(short)) + Counter(references(definitions))
     kept = {name: inlined(node, definitions, uses) for name, node in definitions.items() if uses[name] > 1}
     slimmed: dict[str, Any] = inlined(short, definitions, uses)
     return {**slimmed, "$defs": kept} if kept else slimmed
+
+
+def named(definition: dict[str, Any]) -> dict[str, Any]:
+    """An object's schema in which plain fields have no type of their own: those that are always there are in
+    `required`, the others in `properties`. What is more than a type (an enum, text of a source, ...) stays."""
+    if "properties" not in definition:
+        return definition
+    always = definition.get("required", [])
+    told = {}
+    for name, node in definition["properties"].items():
+        if not plain(node):
+            told[name] = node
+        elif name not in always:
+            told[name] = {}
+    rest = {key: value for key, value in definition.items() if key not in ("required", "properties")}
+    return rest | ({"required": always} if always else {}) | ({"properties": told} if told else {})
+
+
+def plain(node: dict[str, Any]) -> bool:
+    """Whether it says no more than a type, or a list of a type."""
+    return set(node) <= {"type", "default", "items"} and ("items" not in node or plain(node["items"]))
 
 
 def reduced(node: Any, dropped: set[str], null: list[str]) -> Any:

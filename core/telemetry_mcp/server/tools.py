@@ -35,6 +35,7 @@ Ctx = Context[Engine]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Service = Annotated[Text, Field(description="exact name, from list_services", min_length=1)]
 Time = Annotated[Text | None, BeforeValidator(written), Field(description="or instead of hours")]
+MaxTokens = Annotated[int | None, Field(ge=100)]
 End = Annotated[Text | None, BeforeValidator(written)]
 
 
@@ -114,6 +115,7 @@ async def query_historical_metrics(
     max_points: Annotated[int | None, Field(ge=10, le=2000)] = None,
     compare_to: Annotated[Text | None, Field(description='"previous", or so long before: "1d", "7d"')] = None,
     per_source: Annotated[bool, Field(description="each source's points too")] = False,
+    max_tokens: MaxTokens = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, history.History]:
@@ -133,6 +135,7 @@ async def query_historical_metrics(
             max_points=max_points,
             compare_to=compare_to,
             per_source=per_source,
+            max_tokens=max_tokens,
         ),
     )
 
@@ -209,12 +212,16 @@ async def query_source(
     start: Time = None,
     end: End = None,
     step: Text | None = None,
+    max_tokens: MaxTokens = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, native.Native]:
     """One native query (PromQL, NRQL, ...) on one source that allows it."""
     return await answered(
-        ctx, deadline_s, fresh, lambda call: native.answer(call, source, query, hours, start, end, step)
+        ctx,
+        deadline_s,
+        fresh,
+        lambda call: native.answer(call, source, query, hours, start, end, step, max_tokens),
     )
 
 

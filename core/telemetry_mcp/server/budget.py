@@ -1,0 +1,74 @@
+"""How long an answer is in its reader's context window, and how it is made to fit there.
+
+It shrinks in a fixed order: first the points of its time series, then the series themselves, the least relevant
+first. The ledger, the statistics and the anomalies are never cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+A = TypeVar("A", bound=BaseModel)
+
+LEAST_POINTS = 10
+TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]{1,4}|_")
+"""What a tokenizer makes one token of, roughly: on the tools' answers it counts 0 to 9 % more than o200k_base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much an answer may hold: `points` of each time series, and so many `series` with their points.
+
+    `note` is what it has to say of what was left out: no sentence, or one.
+    """
+
+    points: int
+    series: int
+    note: tuple[str, ...] = ()
+
+
+def tokens(answer: BaseModel) -> int:
+    """How many tokens the answer costs, about and never much less."""
+    return len(TOKEN.findall(orjson.dumps(answer.model_dump(mode="json")).decode()))
+
+
+def fitted(make: Callable[[Size], A], wished: Size, max_tokens: int | None, more: str) -> A:
+    """The largest answer that `make` gives within `max_tokens`, saying what was left out; `more` is how to get it.
+
+    Where even the smallest is too long it is given all the same: a reader who must not overlook a failed source
+    is better served by a long answer than by a cut one.
+    """
+    answer = make(wished)
+    if max_tokens is None or tokens(answer) <= max_tokens:
+        return answer
+    for size in smaller(wished):
+        answer = make(replace(size, note=(said(size, wished, max_tokens, more),)))
+        if tokens(answer) <= max_tokens:
+            return answer
+    least = f"max_tokens={max_tokens} is too few: without any points this takes about {tokens(answer)}"
+    return make(replace(size, note=(f"{said(size, wished, max_tokens, more)}. {least}",)))
+
+
+def smaller(wished: Size) -> Iterator[Size]:
+    """Ever smaller sizes: a quarter of the points less each time, then half of the series less."""
+    points, series = wished.points, wished.series
+    while points > LEAST_POINTS:
+        points = max(LEAST_POINTS, points * 3 // 4)
+        yield Size(points, series)
+    while series > 0:
+        series //= 2
+        yield Size(LEAST_POINTS, series)
+    yield Size(0, 0)
+
+
+def said(size: Size, wished: Size, max_tokens: int, more: str) -> str:
+    left = f"{size.points} of {wished.points} points"
+    if size.series < wished.series:
+        left += f" and {size.series} of {wished.series} series"
+    return f"cut to {left} a series to stay within max_tokens={max_tokens}; for the rest {more}"
