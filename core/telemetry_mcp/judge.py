@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
 
-from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, detect, episodes
+from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, Options, detect, episodes
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.detector import Detector
@@ -25,27 +25,37 @@ Samples = tuple[NDArray[np.int64], NDArray[np.float64]]
 class Judge:
     """What tells the unusual from the ordinary. Without a `detector` it is the built-in one."""
 
-    sensitivity: float
+    options: Options = field(default_factory=Options)
     name: str = ""
     detector: Detector | None = None
 
     async def judged(self, series: Sequence[Samples]) -> list[Detection]:
-        """One Detection a series. A plugin's detector works in a thread; what it raises is the reason why nothing
-        can be said of that series."""
-        if self.detector is None:
-            return [detect(times, values, sensitivity=self.sensitivity) for times, values in series]
-        detector = self.detector
+        """One Detection a series, worked out in a thread. What a plugin's detector raises is the reason why
+        nothing can be said of that series."""
         return await to_thread.run_sync(
-            lambda: [self.scored(detector, times, values) for times, values in series], abandon_on_cancel=True
+            lambda: [self.detection(times, values) for times, values in series], abandon_on_cancel=True
         )
 
+    def detection(self, times: NDArray[np.int64], values: NDArray[np.float64]) -> Detection:
+        if self.detector is None:
+            return detect(times, values, **asdict(self.options))
+        return self.scored(self.detector, times, values)
+
     def scored(self, detector: Detector, times: NDArray[np.int64], values: NDArray[np.float64]) -> Detection:
-        threshold = TAU * self.sensitivity / DEFAULT_SENSITIVITY
+        threshold = TAU * self.options.sensitivity / DEFAULT_SENSITIVITY
         numbers = values[np.isfinite(values)]
         expected = np.full(len(values), np.median(numbers) if len(numbers) else np.nan)
         with contain() as kept:
-            scores = fit(detector.score(times.copy(), values.copy()), len(values))
-            found = episodes(times, values, scores, threshold=threshold, expected=expected)
+            scores = fit(detector.score(times.copy(), values.copy(), causal=self.options.polled), len(values))
+            found = episodes(
+                times,
+                values,
+                scores,
+                threshold=threshold,
+                expected=expected,
+                direction=self.options.direction,
+                min_relative=self.options.min_relative,
+            )
             confidence, reason = ("normal", "") if np.isfinite(scores).any() else ("none", "it gave no score")
         if kept.error is not None:
             failure = clean(f"{type(kept.error).__name__}: {kept.error}")
@@ -65,12 +75,12 @@ class Judge:
         )
 
 
-def judge(registry: Registry, name: str | None, sensitivity: float) -> Judge:
+def judge(registry: Registry, name: str | None, options: Options) -> Judge:
     """The judge that `name` means; QuestionError with the valid names, or with why it cannot be used."""
     if name is None:
-        return Judge(sensitivity)
+        return Judge(options)
     if name in registry.detectors:
-        return Judge(sensitivity, name, registry.detectors[name])
+        return Judge(options, name, registry.detectors[name])
     for absent in registry.unusable:
         if absent.name == name:
             raise QuestionError(f"the detector {name} cannot be used: {absent.reason}. To mend it: {absent.fix}")

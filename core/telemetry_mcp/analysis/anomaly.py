@@ -10,24 +10,56 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean, median_step_ms
+from telemetry_mcp.analysis.episode import (
+    HIGH_SEVERITY,
+    JOIN_MS,
+    JOIN_STEPS,
+    LARGEST_SCORE,
+    MEDIUM_SEVERITY,
+    Direction,
+    Episode,
+    Gap,
+    Lens,
+    Severity,
+    Sought,
+    episodes,
+)
+from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean
 
-Direction = Literal["up", "down"]
-Sought = Literal["both", "up", "down"]
-Severity = Literal["low", "medium", "high"]
+__all__ = [
+    "DEFAULT_SENSITIVITY",
+    "HIGH_SEVERITY",
+    "JOIN_MS",
+    "JOIN_STEPS",
+    "LARGEST_SCORE",
+    "MEDIUM_SEVERITY",
+    "TAU",
+    "Binding",
+    "Confidence",
+    "Detection",
+    "Direction",
+    "Episode",
+    "Gap",
+    "Lens",
+    "Options",
+    "Period",
+    "Severity",
+    "Sought",
+    "detect",
+    "episodes",
+    "score",
+]
+
 Confidence = Literal["normal", "low", "none"]
+Period = Literal["auto", "none", "1d", "7d"]
+Binding = Literal["typical spread", "habitual excursions", "floor", "none"]
 
 DEFAULT_SENSITIVITY = 3.0
 TAU = 6.5
 TAU_FEW_POINTS = 8.0
 FEW_POINTS = 30
 TOO_FEW_POINTS = 5
-LARGEST_SCORE = 99.0
-MEDIUM_SEVERITY = 9.0
-HIGH_SEVERITY = 14.0
 MISSING_SHARE = 0.3
-JOIN_MS = 30 * 60_000
-JOIN_STEPS = 3
 
 MAD_TO_SIGMA = 1.4826
 NORMAL_Q95 = 1.96
@@ -38,26 +70,15 @@ REFIT_GROWTH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
-    """One unusual stretch, from the first to the last of its points at or over the threshold.
+class Options:
+    """How to look for the unusual; the fields are the keyword arguments of `detect`, which explains them."""
 
-    `value`, `expected`, `lower`, `upper` and `direction` are those of the peak; `deviation` is the peak's score
-    (positive, robust sigmas, at most 99). `points` counts the numbers from start to end; `ongoing` means that the
-    series ends inside the episode. `lower` and `upper` are None when the detector draws no band.
-    """
-
-    start_ms: int
-    end_ms: int
-    peak_ms: int
-    value: float
-    expected: float
-    lower: float | None
-    upper: float | None
-    deviation: float
-    direction: Direction
-    severity: Severity
-    ongoing: bool
-    points: int
+    sensitivity: float = DEFAULT_SENSITIVITY
+    direction: Sought = "both"
+    min_relative: float = 0.0
+    period: Period = "auto"
+    guard: bool = True
+    polled: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +89,10 @@ class Detection:
     `confidence` "low" still carries findings, "none" never does; `reason` says why in plain words and is empty
     when the confidence is normal. `scale` is one robust sigma in the unit of the values: 0 for a series that holds
     one value, None when unknown. `threshold` is the score from which a point is unusual.
+
+    `period_ms` is the season the band follows, None for a flat one; `seasonal` then says why there is none.
+    `binding` names the term that set the scale: with "habitual excursions" those up to `habit`, in the unit of the
+    values, come so often that they are no finding. `gaps` are the inner spans without data.
     """
 
     episodes: tuple[Episode, ...]
@@ -81,6 +106,11 @@ class Detection:
     threshold: float
     points: int
     missing: int
+    period_ms: int | None = None
+    binding: Binding = "none"
+    habit: float | None = None
+    gaps: tuple[Gap, ...] = ()
+    seasonal: str = ""
 
 
 def detect(
@@ -90,6 +120,9 @@ def detect(
     sensitivity: float = DEFAULT_SENSITIVITY,
     direction: Sought = "both",
     min_relative: float = 0.0,
+    period: Period = "auto",
+    guard: bool = True,
+    polled: bool = False,
 ) -> Detection:
     """Find the unusual stretches of a series.
 
@@ -138,94 +171,6 @@ def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) ->
         return _placed(samples, _expanding_scores(samples.values), len(values))
     scores = _against(samples.values, *_fit(samples.values)) if samples.values.size else samples.values
     return _placed(samples, scores, len(values))
-
-
-def episodes(
-    timestamps_ms: Timestamps,
-    values: Values,
-    scores: Values,
-    *,
-    threshold: float,
-    expected: Values | None = None,
-    lower: Values | None = None,
-    upper: Values | None = None,
-    direction: Sought = "both",
-    min_relative: float = 0.0,
-) -> tuple[Episode, ...]:
-    """Turn one score per point, from whatever detector, into episodes, strongest peak first.
-
-    An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to
-    three steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts
-    as 0. Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
-    Raises ValueError for a threshold that is not positive, a negative `min_relative` or arrays of unequal length.
-    """
-    if not threshold > 0 or not min_relative >= 0:
-        raise ValueError(f"threshold must be positive, min_relative not negative: {threshold}, {min_relative}")
-    if any(array is not None and len(array) != len(values) for array in (scores, expected, lower, upper)):
-        raise ValueError("scores and band must have one entry per point")
-    samples = clean(timestamps_ms, values)
-    if not samples.values.size:
-        return ()
-    centre = np.full(len(values), np.median(samples.values)) if expected is None else expected
-    residuals = samples.values - centre[samples.index]
-    strength = np.nan_to_num(scores[samples.index], nan=0.0, posinf=LARGEST_SCORE)
-    wanted = np.abs(residuals) >= min_relative * np.abs(centre[samples.index])
-    if direction != "both":
-        wanted &= residuals > 0 if direction == "up" else residuals < 0
-    strength = np.where(wanted, strength, 0.0)
-    found = [
-        _episode(samples, members, strength, residuals, centre, lower, upper)
-        for members in _groups(samples.timestamps_ms, strength, threshold)
-    ]
-    return tuple(sorted(found, key=lambda episode: (-episode.deviation, episode.start_ms)))
-
-
-def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArray[np.intp]]:
-    """The points at or over the threshold, grouped into episodes."""
-    hot = np.flatnonzero(strength >= threshold)
-    if not hot.size:
-        return []
-    step = median_step_ms(times) or 0.0
-    calm_before = np.cumsum(strength < threshold / 2)[hot]
-    gap_ms = np.diff(times[hot]) - step
-    apart = (np.diff(calm_before) > 0) & (gap_ms > max(JOIN_STEPS * step, JOIN_MS))
-    return np.split(hot, np.flatnonzero(apart) + 1)
-
-
-def _episode(
-    samples: Samples,
-    members: NDArray[np.intp],
-    strength: Values,
-    residuals: Values,
-    expected: Values,
-    lower: Values | None,
-    upper: Values | None,
-) -> Episode:
-    first, last = int(members[0]), int(members[-1])
-    # Scores are capped, so several points can share the highest: the one farthest out is the peak.
-    peak = int(members[np.lexsort((np.abs(residuals[members]), strength[members]))[-1]])
-    position = samples.index[peak]
-    deviation = float(strength[peak])
-    return Episode(
-        start_ms=int(samples.timestamps_ms[first]),
-        end_ms=int(samples.timestamps_ms[last]),
-        peak_ms=int(samples.timestamps_ms[peak]),
-        value=float(samples.values[peak]),
-        expected=float(expected[position]),
-        lower=None if lower is None else float(lower[position]),
-        upper=None if upper is None else float(upper[position]),
-        deviation=deviation,
-        direction="up" if residuals[peak] >= 0 else "down",
-        severity=_severity(deviation),
-        ongoing=last == samples.values.size - 1,
-        points=last - first + 1,
-    )
-
-
-def _severity(deviation: float) -> Severity:
-    if deviation < MEDIUM_SEVERITY:
-        return "low"
-    return "medium" if deviation < HIGH_SEVERITY else "high"
 
 
 def _confidence(samples: Samples) -> tuple[Confidence, str]:

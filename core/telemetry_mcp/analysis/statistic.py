@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,3 +107,13 @@ def _block_medians(values: Values, size: int) -> Values:
 def _pairs(blocks: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     earlier, later = np.triu_indices(blocks, k=1)
     return earlier, later
+
+
+def median(values: NDArray[Any]) -> float:
+    """np.median without its checks, which cost more than the median of a short series. The values are numbers,
+    and there is at least one."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    low, high = np.partition(values, (half - 1, half))[half - 1 : half + 1]
+    return (float(low) + float(high)) / 2

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from telemetry_mcp.analysis.anomaly import Detection, Episode
+from telemetry_mcp.analysis.anomaly import Detection, Episode, Options
 from telemetry_mcp.judge import Judge, judge
 from telemetry_mcp.merge import Merged, Part, merge
 from telemetry_mcp.question import SeriesQuery, Window
@@ -65,7 +65,7 @@ async def answer(
     call: Call, service: str, metric: str, sensitivity: float, hours: float, detector: str | None
 ) -> Anomalies:
     positive(sensitivity, "sensitivity")
-    by = judge(call.engine.registry, detector, sensitivity)
+    by = judge(call.engine.registry, detector, Options(sensitivity))
     metrics = call.engine.metrics if metric == ALL else (call.metric(metric),)
     lookback = call.engine.config.defaults.lookback
     asked = period(call.now_ms, lookback, hours=hours)

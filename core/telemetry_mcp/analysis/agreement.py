@@ -1,0 +1,143 @@
+"""Whether two sources of the same thing say the same: by how much they are apart, where, and in shape."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry_mcp.analysis.sample import Values
+from telemetry_mcp.analysis.scale import pearson
+from telemetry_mcp.analysis.statistic import median
+
+Verdict = Literal["agree", "offset", "diverge", "insufficient"]
+
+RELATIVE = 0.05
+"""Differences within this share of the reference's median size are no disagreement."""
+ENOUGH = 3
+"""Shared buckets. With fewer, nothing is said."""
+ENOUGH_FOR_SHAPE = 6
+"""With fewer, two series that do not move together may do so by chance."""
+FOLLOWS = 0.9
+STRAYS = 0.8
+OUTLYING = 0.05
+"""Share of the buckets that may lie beyond the tolerance before the shape is looked at."""
+SIGMA = 1.4826
+"""Median absolute deviations that are one standard deviation of normal noise."""
+MEDIAN_ERROR = 1.2533
+"""The standard error of a median against that of a mean, sqrt(pi / 2)."""
+BIAS_ERRORS = 3.0
+INTERVAL_SIGMAS = 4.0
+RUN = 3
+"""Buckets in a row that make a disagreement."""
+GAP = 3
+"""Buckets without a value from either; more of them end the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How another source's values y relate to the reference's x, over the `shared` buckets that both have.
+
+    `bias` is the median of y - x, `relative` its share of the median size of x (None where that is 0),
+    `significant` whether it is more than noise and more than the tolerance. `correlation` is Pearson's and None
+    where one of both is constant, `concordance` Lin's. `intervals` are the stretches [start, end) in epoch ms where
+    the two part by more than the bias explains. `lag_ms` is how much y was behind, and had been moved back before
+    it was compared.
+    """
+
+    verdict: Verdict
+    shared: int
+    bias: float | None = None
+    relative: float | None = None
+    significant: bool = False
+    correlation: float | None = None
+    concordance: float | None = None
+    intervals: tuple[tuple[int, int], ...] = ()
+    lag_ms: int = 0
+
+
+def tolerance(size: float, least: float) -> float:
+    """What two numbers may differ by and still say the same: a share of the reference's `size`, but at `least`
+    so much, as a share of nearly nothing says nothing."""
+    return max(RELATIVE * size, least)
+
+
+def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step_ms: int = 1) -> Difference:
+    """The difference of two series on one grid of buckets, NaN where there is a gap; x is the reference.
+
+    `least` is the smallest tolerance, in their unit: one percentage point, say.
+
+    Bias: b = median(d) of d = y - x, with the standard error 1.2533 s sqrt((1 + r) / (1 - r) / n), where
+    s = 1.4826 MAD(d) and r is d's correlation with itself one bucket later. It is significant beyond three errors
+    and the tolerance max(5 % of median|x|, least). A disagreement: |d - b| > max(4 s, tolerance) in three buckets
+    in a row.
+    """
+    apart = y - x
+    places = np.flatnonzero(np.isfinite(apart))
+    if len(places) < ENOUGH:
+        return Difference("insufficient", len(places))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return weighed(x[places], y[places], apart[places], places, least, start_ms, step_ms)
+
+
+def weighed(
+    x: Values, y: Values, apart: Values, places: NDArray[np.intp], least: float, start_ms: int, step_ms: int
+) -> Difference:
+    """Of two series without gaps, at these places of the grid."""
+    size, bias = median(np.abs(x)), median(apart)
+    allowed = tolerance(size, least)
+    off = np.abs(apart - bias)
+    sigma = SIGMA * median(off)
+    significant = abs(bias) > max(BIAS_ERRORS * bias_error(apart, sigma), allowed)
+    correlation = pearson(x, y)
+    noisy = float(np.mean(off > allowed)) > OUTLYING
+    runs = rows(off > max(INTERVAL_SIGMAS * sigma, allowed), places)
+    return Difference(
+        verdict=verdict(len(x), significant, correlation if noisy else None),
+        shared=len(x),
+        bias=bias,
+        relative=bias / size if size else None,
+        significant=significant,
+        correlation=correlation,
+        concordance=concordance(x, y),
+        intervals=tuple((start_ms + step_ms * first, start_ms + step_ms * (last + 1)) for first, last in runs),
+    )
+
+
+def verdict(shared: int, significant: bool, correlation: float | None) -> Verdict:
+    """`correlation` is None where the two keep so close, but for the bias, that their shape cannot be doubted."""
+    strays = correlation is not None and correlation < (FOLLOWS if significant else STRAYS)
+    if strays:
+        return "diverge" if shared >= ENOUGH_FOR_SHAPE else "insufficient"
+    return "offset" if significant else "agree"
+
+
+def bias_error(apart: Values, sigma: float) -> float:
+    """The standard error of the median of differences that follow one another in time."""
+    around = apart - apart.mean()
+    energy = float(around @ around)
+    after = float(around[1:] @ around[:-1]) / energy if energy else 0.0
+    kept = min(max(after, 0.0), 0.99)
+    return MEDIAN_ERROR * sigma * float(np.sqrt((1 + kept) / (1 - kept) / len(apart)))
+
+
+def concordance(x: Values, y: Values) -> float | None:
+    """Lin's coefficient, 2 cov(x, y) / (var x + var y + (mean x - mean y)^2): 1 where both are equal throughout.
+
+    All moments are over n, as Lin has them. None where the numbers are too large for it.
+    """
+    a, b = x - x.mean(), y - y.mean()
+    whole = float(a @ a + b @ b) / len(x) + float(x.mean() - y.mean()) ** 2
+    if not np.isfinite(whole):
+        return None
+    return 2 * float(a @ b) / len(x) / whole if whole else 1.0
+
+
+def rows(beyond: NDArray[np.bool_], places: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """The first and last place of every row of at least three buckets that are `beyond`."""
+    found = np.flatnonzero(beyond)
+    if len(found) < RUN:
+        return []
+    ends = np.flatnonzero((np.diff(found) > 1) | (np.diff(places[found]) > GAP + 1))
+    groups = np.split(found, ends + 1)
+    return [(int(places[group[0]]), int(places[group[-1]])) for group in groups if len(group) >= RUN]

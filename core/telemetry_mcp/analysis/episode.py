@@ -1,0 +1,143 @@
+"""Turns the scores of any detector into findings: stretches of a series with a start, an end and a peak."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean, median_step_ms
+
+Direction = Literal["up", "down"]
+Sought = Literal["both", "up", "down"]
+Severity = Literal["low", "medium", "high"]
+Lens = Literal["spike", "off-pattern", "sustained shift", "left constant value", "flatline"]
+
+LARGEST_SCORE = 99.0
+MEDIUM_SEVERITY = 9.0
+HIGH_SEVERITY = 14.0
+JOIN_MS = 30 * 60_000
+JOIN_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One unusual stretch, from the first to the last of its points at or over the threshold.
+
+    `value`, `expected`, `lower`, `upper` and `direction` are those of the peak; `deviation` is the peak's score
+    (positive, robust sigmas, at most 99) and `relative` is (value - expected) / |expected|, None where 0 is
+    expected. `points` counts the numbers from start to end; `ongoing` means that the series ends inside the
+    episode. `lower` and `upper` are None when the detector draws no band. `lens` says what made it unusual.
+    """
+
+    start_ms: int
+    end_ms: int
+    peak_ms: int
+    value: float
+    expected: float
+    lower: float | None
+    upper: float | None
+    deviation: float
+    direction: Direction
+    severity: Severity
+    ongoing: bool
+    points: int
+    lens: Lens = "off-pattern"
+    relative: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span without numbers between two points that are too far apart to be joined into one episode."""
+
+    start_ms: int
+    end_ms: int
+
+
+def episodes(
+    timestamps_ms: Timestamps,
+    values: Values,
+    scores: Values,
+    *,
+    threshold: float,
+    expected: Values | None = None,
+    lower: Values | None = None,
+    upper: Values | None = None,
+    direction: Sought = "both",
+    min_relative: float = 0.0,
+) -> tuple[Episode, ...]:
+    """Turn one score per point, from whatever detector, into episodes, strongest peak first.
+
+    An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to
+    three steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts
+    as 0. Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
+    Raises ValueError for a threshold that is not positive, a negative `min_relative` or arrays of unequal length.
+    """
+    if not threshold > 0 or not min_relative >= 0:
+        raise ValueError(f"threshold must be positive, min_relative not negative: {threshold}, {min_relative}")
+    if any(array is not None and len(array) != len(values) for array in (scores, expected, lower, upper)):
+        raise ValueError("scores and band must have one entry per point")
+    samples = clean(timestamps_ms, values)
+    if not samples.values.size:
+        return ()
+    centre = np.full(len(values), np.median(samples.values)) if expected is None else expected
+    residuals = samples.values - centre[samples.index]
+    strength = np.nan_to_num(scores[samples.index], nan=0.0, posinf=LARGEST_SCORE)
+    wanted = np.abs(residuals) >= min_relative * np.abs(centre[samples.index])
+    if direction != "both":
+        wanted &= residuals > 0 if direction == "up" else residuals < 0
+    strength = np.where(wanted, strength, 0.0)
+    found = [
+        _episode(samples, members, strength, residuals, centre, lower, upper)
+        for members in _groups(samples.timestamps_ms, strength, threshold)
+    ]
+    return tuple(sorted(found, key=lambda episode: (-episode.deviation, episode.start_ms)))
+
+
+def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArray[np.intp]]:
+    """The points at or over the threshold, grouped into episodes."""
+    hot = np.flatnonzero(strength >= threshold)
+    if not hot.size:
+        return []
+    step = median_step_ms(times) or 0.0
+    calm_before = np.cumsum(strength < threshold / 2)[hot]
+    gap_ms = np.diff(times[hot]) - step
+    apart = (np.diff(calm_before) > 0) & (gap_ms > max(JOIN_STEPS * step, JOIN_MS))
+    return np.split(hot, np.flatnonzero(apart) + 1)
+
+
+def _episode(
+    samples: Samples,
+    members: NDArray[np.intp],
+    strength: Values,
+    residuals: Values,
+    expected: Values,
+    lower: Values | None,
+    upper: Values | None,
+) -> Episode:
+    first, last = int(members[0]), int(members[-1])
+    # Scores are capped, so several points can share the highest: the one farthest out is the peak.
+    peak = int(members[np.lexsort((np.abs(residuals[members]), strength[members]))[-1]])
+    position = samples.index[peak]
+    deviation = float(strength[peak])
+    return Episode(
+        start_ms=int(samples.timestamps_ms[first]),
+        end_ms=int(samples.timestamps_ms[last]),
+        peak_ms=int(samples.timestamps_ms[peak]),
+        value=float(samples.values[peak]),
+        expected=float(expected[position]),
+        lower=None if lower is None else float(lower[position]),
+        upper=None if upper is None else float(upper[position]),
+        deviation=deviation,
+        direction="up" if residuals[peak] >= 0 else "down",
+        severity=_severity(deviation),
+        ongoing=last == samples.values.size - 1,
+        points=last - first + 1,
+        relative=float(residuals[peak] / abs(expected[position])) if expected[position] else None,
+    )
+
+
+def _severity(deviation: float) -> Severity:
+    if deviation < MEDIUM_SEVERITY:
+        return "low"
+    return "medium" if deviation < HIGH_SEVERITY else "high"
