@@ -20,7 +20,7 @@ LAYERS = (
     {"clock", "problem", "question", "secret", "setting"},
     {"quota"},
     {"breaker", "cache", "catalog", "client", "gather", "look", "thread"},
-    {"http"},
+    {"http", "objective"},
     {"audit", "config", "detector", "source"},
     {"guard", "hookspecs"},
     {"plugin"},

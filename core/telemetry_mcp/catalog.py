@@ -30,6 +30,7 @@ class Metric(Strict):
     aggregate: Literal["mean", "max"] = Field("mean", description="samples of one interval become their ...")
     owner: str | None = Field(None, description="the source whose value is shown first")
     aliases: tuple[str, ...] = Field((), description="other names a question may use")
+    hidden: bool = Field(False, description="for objectives only: in no list, and asked for by no other tool")
 
     @property
     def comparison(self) -> Literal["<=", ">="]:

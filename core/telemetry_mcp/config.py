@@ -6,17 +6,19 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 
-from telemetry_mcp.analysis.slo import objective_ppm
 from telemetry_mcp.cache import CacheSettings
-from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric, suggest
+from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
 from telemetry_mcp.errors import ConfigError, Problem
+from telemetry_mcp.objective.file import SloFile, tables
+from telemetry_mcp.objective.resolution import Draft, Resolution, resolve
+from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.problem import problems_of
 from telemetry_mcp.setting import Duration, Strict
 
@@ -26,6 +28,7 @@ ENV_PATH = "TELEMETRY_MCP_CONFIG"
 FILE_NAME = "plugins.toml"
 PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 """Capitals only: `${service}` and `${__interval}` belong to the queries."""
+DEFAULTED = "Set it, or write a default: ${NAME:-default}"
 
 
 class Defaults(Strict):
@@ -48,26 +51,6 @@ class ServerSettings(Strict):
     allowed_origins: tuple[str, ...] = ()
 
 
-DEFAULT_OBJECTIVE = 99.9
-
-
-class Objective(Strict):
-    """A service level objective on the time during which a metric keeps a threshold."""
-
-    service: str
-    metric: str
-    threshold: float | None = Field(None, allow_inf_nan=False, description="default: the metric's warning")
-    comparison: Literal["<=", "<", ">=", ">"] | None = None
-    objective: float = Field(DEFAULT_OBJECTIVE, gt=0, le=100, description="percent of the time")
-    window: Duration = 30 * 86400.0
-
-    @field_validator("objective")
-    @classmethod
-    def is_a_budget(cls, objective: float) -> float:
-        objective_ppm(objective)
-        return objective
-
-
 @dataclass(frozen=True, slots=True)
 class PluginTable:
     """One `[sources.<name>]`, `[detectors.<name>]` or `[audit.<name>]` with its placeholders filled in; `missing`
@@ -78,6 +61,8 @@ class PluginTable:
     values: Mapping[str, Any] = field(repr=False)  # with secrets filled in
     raw: Mapping[str, Any] = field(repr=False)
     missing: tuple[str, ...]
+    queries: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What objectives ask of this source besides its own metrics: hidden metric -> query."""
 
     @property
     def path(self) -> str:
@@ -105,7 +90,7 @@ class Config:
     problems: list[Problem] = field(default_factory=list)
 
 
-TABLES = ("defaults", "metrics", "sources", "detectors", "audit", "slos", "cache", "server")
+TABLES = ("defaults", "metrics", "sources", "detectors", "audit", "slos", "slo_files", "cache", "server")
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
@@ -147,14 +132,16 @@ class Reader:
             if name not in TABLES:
                 self.report(name, "", "no such table", f"Valid: {', '.join(f'[{t}]' for t in TABLES)}")
         defaults, catalog = self.defaults(), self.catalog()
+        sources = list(self.plugins("sources"))
+        objectives = self.objectives(catalog, sources, defaults)
         return Config(
             path=self.path,
             defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
             server=self.table(ServerSettings, "server"),
-            catalog=catalog,
-            objectives=dict(self.objectives(catalog, defaults)),
-            sources=list(self.plugins("sources")),
+            catalog=Catalog({**catalog.metrics, **objectives.metrics}),
+            objectives=objectives.objectives,
+            sources=[replace(table, queries=objectives.queries.get(table.name, {})) for table in sources],
             detectors=list(self.plugins("detectors")),
             audit=list(self.plugins("audit")),
             problems=self.problems,
@@ -171,23 +158,41 @@ class Reader:
             self.report("defaults", "deadline", f"is {made.deadline:g} s", valid)
         return made
 
-    def objectives(self, catalog: Catalog, defaults: Defaults) -> Iterator[tuple[str, Objective]]:
+    def objectives(self, catalog: Catalog, sources: Sequence[PluginTable], defaults: Defaults) -> Resolution:
+        def report(draft: Draft, key: str, found: str, valid: str) -> None:
+            self.problems.append(Problem(draft.file, draft.table, key, found, valid))
+
+        plugins = {table.name: str(table.raw.get("plugin")) for table in sources}
+        return resolve(list(self.drafts()), catalog, plugins, defaults.lookback, report)
+
+    def drafts(self) -> Iterator[Draft]:
+        """Every objective that is written here, and in the files that are named here."""
         for name, raw in self.tables("slos"):
-            table = f"slos.{name}"
-            made = self.validated(Objective, table, raw)
-            if made is None:
+            made = self.validated(Objective, f"slos.{name}", raw)
+            if made is not None:
+                yield Draft(name, made, str(self.path), f"slos.{name}")
+        for name, raw in self.tables("slo_files"):
+            settings = self.validated(SloFile, f"slo_files.{name}", raw)
+            if settings is not None:
+                yield from self.of_files(f"slo_files.{name}", settings)
+
+    def of_files(self, table: str, settings: SloFile) -> Iterator[Draft]:
+        missing: list[str] = []
+
+        def report(path: Path, key: str, found: str, valid: str) -> None:
+            self.problems.append(Problem(str(path), "", key, found, valid))
+
+        def fill(document: Any) -> Any:
+            return self.filled(document, missing)
+
+        for path, (name, raw, backend) in tables(self.path.parent, settings, fill, report):
+            try:
+                made = Objective.model_validate(raw)
+            except ValidationError as error:
+                self.problems += problems_of(error, str(path), name, Objective, raw)
                 continue
-            if made.metric not in catalog.names:
-                what = f"found {made.metric!r}"
-                self.report(table, "metric", what, f"It is no metric{suggest(made.metric, catalog)}")
-            elif made.threshold is None and catalog[catalog.names[made.metric]].warning is None:
-                self.report(
-                    table, "threshold", "is missing", f"{made.metric} has no warning limit to take instead"
-                )
-            if made.window > defaults.lookback:
-                valid = f"It must not be longer than the look-back ({defaults.lookback / 86400:g} days)"
-                self.report(table, "window", f"is {made.window / 86400:g} days", valid)
-            yield name, made
+            yield Draft(name, made, str(path), name, backend, settings.source)
+        self.report_missing(table, {"path": settings.path}, missing, DEFAULTED)
 
     def catalog(self) -> Catalog:
         metrics = dict(BUILT_IN)
@@ -270,7 +275,7 @@ class Reader:
             return None
         missing: list[str] = []
         values = self.filled(raw, missing)
-        self.report_missing(table, raw, missing, "Set it, or write a default: ${NAME:-default}")
+        self.report_missing(table, raw, missing, DEFAULTED)
         try:
             return model.model_validate(values)
         except ValidationError as error:

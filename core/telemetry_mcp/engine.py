@@ -56,9 +56,10 @@ class Engine:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of the catalog that at least one source can answer, in the catalog's order."""
-        instances = self.registry.instances
-        return tuple(m for m in self.config.catalog if any(instance.offers(m) for instance in instances))
+        """The metrics of the catalog that at least one source can answer, in its order; not the hidden ones."""
+        instances, catalog = self.registry.instances, self.config.catalog
+        seen = (metric for metric, spec in catalog.items() if not spec.hidden)
+        return tuple(metric for metric in seen if any(instance.offers(metric) for instance in instances))
 
 
 @asynccontextmanager

@@ -194,7 +194,8 @@ class Loader:
             return None
 
     def with_presets(self, table: PluginTable, source: type[Source]) -> Mapping[str, Any]:
-        """The table with the metrics of its presets under its own; of two presets, the first named counts."""
+        """The table with the metrics of its presets under its own, and with what objectives ask besides; of two
+        presets, the first named counts."""
         own = table.values.get("metrics", {})
         chosen = table.values.get("preset", [] if own else [*source.default_presets])
         if not isinstance(chosen, list) or not isinstance(own, dict):
@@ -206,7 +207,10 @@ class Loader:
             else:
                 valid = f"no such preset{suggest(str(preset), source.presets)}"
                 self.report(table, "preset", f"found {preset!r}", valid)
-        return {**table.values, "preset": chosen, "metrics": {**metrics, **own}}
+        if table.queries and source.metrics is Source.metrics and not (metrics or own):
+            valid = "Name its metrics: with an objective's query alone it would be asked for nothing else"
+            self.report(table, "metrics", "is missing", valid)
+        return {**table.values, "preset": chosen, "metrics": {**metrics, **own, **table.queries}}
 
     def instance(self, table: PluginTable, cls: type[Source], settings: SourceSettings) -> Instance:
         quota, http = Quota(), None

@@ -1,0 +1,69 @@
+"""Documents of SLO files: where things stand in them, and what is said when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Table = dict[str, Any]
+"""An objective as it would stand in plugins.toml."""
+
+
+class DocumentError(Exception):
+    """Something in a document cannot be used: `key` is where, `found` what stands there, `valid` what could."""
+
+    def __init__(self, key: str, found: str, valid: str) -> None:
+        super().__init__(f"{key}: {found}. {valid}")
+        self.key, self.found, self.valid = key, found, valid
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A part of a document, and the path to it."""
+
+    value: Any
+    path: str = ""
+
+    def at(self, *keys: str) -> Node:
+        """What stands below; a Node of None where nothing does."""
+        node = self
+        for key in keys:
+            inner = node.value.get(key) if isinstance(node.value, Mapping) else None
+            node = Node(inner, f"{node.path}.{key}".lstrip("."))
+        return node
+
+    def items(self) -> list[Node]:
+        """The members of a list; none where there is no list."""
+        if self.value is None:
+            return []
+        if not isinstance(self.value, Sequence) or isinstance(self.value, str):
+            raise self.wrong("It must be a list")
+        return [Node(item, f"{self.path}[{place}]") for place, item in enumerate(self.value)]
+
+    def text(self) -> str:
+        if self.value is None:
+            raise DocumentError(self.path, "is missing", "")
+        if isinstance(self.value, Mapping | list):
+            raise self.wrong("It must be a text")
+        return str(self.value).strip()
+
+    def one_of(self, *valid: str) -> str:
+        if self.value not in valid:
+            raise self.wrong(f"Valid: {', '.join(valid)}")
+        return str(self.value)
+
+    def wrong(self, valid: str) -> DocumentError:
+        found = "is missing" if self.value is None else f"found {str(self.value)[:80]!r}"
+        return DocumentError(self.path, found, valid)
+
+    def __bool__(self) -> bool:
+        return self.value is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What a document says about where its numbers are: a name of its own, and the kind of system."""
+
+    name: str
+    type: str
