@@ -77,10 +77,10 @@ def period_forecast(
 ) -> PeriodForecast:
     """How a calendar period will end, from what was `spent` of it so far.
 
-    `expected` valid amounts are those of the whole period (see `expected_valid`), at least those so far. The errors
+    `expected` is the valid amount of the whole period (see `expected_valid`), at least that of so far. The errors
     to come have the ratio of `recent`, by default of all so far. The time to exhaustion is what remains of the
-    period's budget over the bad per millisecond in the last `recent_ms`; without it, errors are spread over
-    the `left_ms` that remain. Raises ValueError as `burn_rate` does.
+    period's budget over the bad per millisecond in the last `recent_ms`; without it, errors are spread over the
+    `left_ms` that remain. Raises ValueError as `burn_rate` does.
     """
     whole = max(expected, spent.valid)
     elapsed = burn_rate(spent.bad, spent.valid, budget_ppm)
