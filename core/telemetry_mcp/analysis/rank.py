@@ -1,4 +1,4 @@
-"""How far several metrics of one service agree that something is unusual: what services are ranked by.
+"""How far several metrics of one service are unusual at the same time: what services are ranked by.
 
 The largest score of many metrics is no measure of a service: the more metrics, the surer that one of them is odd
 by chance. Several that are odd at the same time are not chance.
@@ -18,7 +18,7 @@ ORDINARY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class Concurrence:
     """The moment at which the metrics of a service agree most; `stretches` are the positions of those that cover
     it, strongest first."""
 
@@ -27,7 +27,7 @@ class Agreement:
     stretches: tuple[int, ...]
 
 
-def agreement(strengths: Values) -> Values:
+def concurrence(strengths: Values) -> Values:
     """One score an instant from `strengths`, an array of metrics by instants.
 
     It is the geometric mean of the three largest strengths at that instant, each at least 1 (an ordinary
@@ -41,21 +41,21 @@ def agreement(strengths: Values) -> Values:
     return np.asarray(np.exp(np.log(largest).sum(axis=0) / WITNESSES))
 
 
-def agreed(metric: NDArray[np.intp], start_ms: Timestamps, end_ms: Timestamps, strength: Values) -> Agreement:
-    """The strongest agreement of unusual stretches `[start_ms, end_ms)`, the first one of several.
+def strongest(metric: NDArray[np.intp], start_ms: Timestamps, end_ms: Timestamps, strength: Values) -> Concurrence:
+    """The strongest concurrence of unusual stretches `[start_ms, end_ms)`, the first one of several.
 
     `metric` numbers the metric that each stretch is of: of those of one metric at a time the strongest counts.
     Raises ValueError where there is no stretch.
     """
     if not metric.size:
-        raise ValueError("without a stretch there is no agreement")
+        raise ValueError("without a stretch nothing concurs")
     # Whatever stretches overlap do so at the start of one of them: no other instant has to be looked at.
     instants = np.unique(start_ms)
     covers = (start_ms[:, None] <= instants) & (instants < end_ms[:, None])
     strengths = np.zeros((int(metric.max()) + 1, instants.size))
     np.maximum.at(strengths, metric, np.where(covers, strength[:, None], 0.0))
-    scores = agreement(strengths)
+    scores = concurrence(strengths)
     best = int(scores.argmax())
     there = np.flatnonzero(covers[:, best])
     order = there[np.argsort(-strength[there], kind="stable")]
-    return Agreement(float(scores[best]), int(instants[best]), tuple(int(place) for place in order))
+    return Concurrence(float(scores[best]), int(instants[best]), tuple(int(place) for place in order))

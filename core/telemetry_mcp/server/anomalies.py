@@ -10,7 +10,7 @@ import numpy as np
 from anyio import move_on_after, to_thread
 
 from telemetry_mcp.analysis.anomaly import Episode, Options
-from telemetry_mcp.analysis.rank import Agreement, agreed
+from telemetry_mcp.analysis.rank import Concurrence, strongest
 from telemetry_mcp.judge import Judge, judge
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.server.argument import HOUR_MS, not_negative, period, positive
@@ -18,7 +18,7 @@ from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Lean, Number, Shape, envelope, iso, rounded, span
 from telemetry_mcp.server.finding import Finding, Looked, looked, saw, why
 from telemetry_mcp.server.scan import Scan, scan_of
-from telemetry_mcp.server.unjudged import Short, Unjudged, sentences, shorts, unjudged
+from telemetry_mcp.server.unjudged import Short, Unjudged, expected, sentences, shorts, unjudged
 
 ALL = "*"
 MOST = 20
@@ -111,8 +111,9 @@ async def answer(
     found = sorted(((f, e) for f in seen.findings for e in f.episodes), key=lambda pair: -pair[1].deviation)
     if len(found) > MOST:
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
-    short = list(shorts(scan, outcomes, call.engine.registry))
-    unknown = unjudged(scan, seen.findings, short, call.engine.seen)
+    due = expected(scan, call.engine.registry)
+    short = list(shorts(outcomes, call.engine.registry, due))
+    unknown = unjudged(scan, seen.findings, short, due, call.engine.seen)
     sure = any(not f.blind and not f.unsure for f in seen.findings)
     return Anomalies(
         summary=summary(seen.findings, found, unknown, short),
@@ -168,13 +169,13 @@ def ranked(found: Sequence[Found], findings: Iterable[Finding], scan: Scan) -> l
         own.setdefault(finding.service, []).append((finding, episode))
     rows = [(together(pairs, scan), service, pairs) for service, pairs in own.items()]
     rows.sort(key=lambda row: (-row[0].score, row[1]))
-    return [rank(agreement, pairs, judged[service]) for agreement, service, pairs in rows[:MOST_SERVICES]]
+    return [rank(most, pairs, judged[service]) for most, service, pairs in rows[:MOST_SERVICES]]
 
 
-def together(pairs: Sequence[Found], scan: Scan) -> Agreement:
+def together(pairs: Sequence[Found], scan: Scan) -> Concurrence:
     """When the metrics of a service agree most inside the asked window."""
     names = sorted({finding.metric for finding, _ in pairs})
-    return agreed(
+    return strongest(
         np.array([names.index(finding.metric) for finding, _ in pairs]),
         np.array([max(episode.start_ms, scan.asked.start_ms) for _, episode in pairs]),
         np.array([episode.end_ms + finding.merged.step_ms for finding, episode in pairs]),
@@ -182,11 +183,11 @@ def together(pairs: Sequence[Found], scan: Scan) -> Agreement:
     )
 
 
-def rank(agreement: Agreement, pairs: Sequence[Found], judged: int) -> Ranked:
-    members = [pairs[place] for place in agreement.stretches]
+def rank(most: Concurrence, pairs: Sequence[Found], judged: int) -> Ranked:
+    members = [pairs[place] for place in most.stretches]
     return Ranked(
         service=members[0][0].service,
-        score=rounded(agreement.score, 3),
+        score=rounded(most.score, 3),
         metrics=list(dict.fromkeys(finding.metric for finding, _ in members)),
         judged=judged,
         start=iso(min(episode.start_ms for _, episode in members)) or "",

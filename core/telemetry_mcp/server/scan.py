@@ -10,7 +10,8 @@ from telemetry_mcp.server.argument import HOUR_MS, step_of
 DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 ONE_MS = 4 * WEEK_MS
-"""For one metric of one service: four weeks, from which the pattern of the week can be told."""
+"""For one service and a few metrics: four weeks, from which the pattern of the week can be told."""
+FEW = 3
 MANY_MS = WEEK_MS
 """For more: a week, from which the pattern of the day can be told."""
 STEP_MS = 300_000
@@ -37,7 +38,7 @@ def scan_of(services: tuple[str, ...], metrics: tuple[str, ...], asked: Window, 
 
     A window longer than the usual history gets a week before it, at a longer step of about as many points.
     """
-    usual = ONE_MS if services and len(metrics) == 1 else MANY_MS
+    usual = ONE_MS if services and len(metrics) <= FEW else MANY_MS
     length = usual if asked.duration_ms <= usual else asked.duration_ms + WEEK_MS
     start = min(asked.start_ms, asked.end_ms - min(length, round(lookback_s * 1000)))
     step = max(STEP_MS, step_of(Window(start, asked.end_ms), points=usual // STEP_MS))
