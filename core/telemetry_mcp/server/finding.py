@@ -10,8 +10,9 @@ import numpy as np
 from telemetry_mcp.analysis.anomaly import Detection, Episode
 from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.judge import Judge
-from telemetry_mcp.merge import Merged, Part, merge
+from telemetry_mcp.merge import Merged, merge
 from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.part import Part
 from telemetry_mcp.question import Window
 from telemetry_mcp.server.envelope import iso, rounded
 from telemetry_mcp.server.scan import DAY_MS, WEEK_MS, Scan

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from telemetry_mcp.analysis.agreement import Verdict
 from telemetry_mcp.analysis.downsample import min_max
 from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Floats, Merged, Part, bucketed, coarser, merge, numbers
+from telemetry_mcp.merge import Merged, merge, numbers
 from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.part import Floats, Part, bucketed, coarser
 from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.call import Call
@@ -56,7 +58,7 @@ class Provenance(Lean):
     step_s: Number | None
     mean: Number | None
     difference: Number | None = None
-    agreement: Literal["agree", "differ", "unknown"] | None = None
+    agreement: Verdict | None = None
     points: Points | None = None
 
 
@@ -227,8 +229,8 @@ def provenance(part: Part, points: Points | None) -> Provenance:
         samples=part.samples,
         step_s=rounded(part.step_ms / 1000) if part.step_ms else None,
         mean=rounded(float(part.values.mean())) if part.samples else None,
-        difference=rounded(difference.median) if difference else None,
-        agreement=difference.agreement if difference else None,
+        difference=rounded(difference.bias) if difference else None,
+        agreement=difference.verdict if difference else None,
         points=points,
     )
 
