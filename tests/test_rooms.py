@@ -25,7 +25,7 @@ LAYERS = (
     {"guard", "hookspecs"},
     {"plugin"},
     {"__init__", "registry"},
-    {"contract", "outcome"},
+    {"contract", "outcome", "part"},
     {"fanout", "judge", "merge"},
     {"reading"},
     {"access", "engine", "stream", "testing"},

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.setting import Strict, Unit
 from telemetry_mcp.text import clean
+from telemetry_mcp.unit import per_second
 
 ECHOED = 80
 """Characters of a name that is quoted in a refusal."""
 SUGGESTED = 1500
 """Characters of the valid names after it."""
+
+
+Kind = Literal["gauge", "counter", "ratio", "percentile"]
 
 
 class Metric(Strict):
@@ -27,10 +31,27 @@ class Metric(Strict):
     warning: float | None = Field(None, allow_inf_nan=False, description="WARNING from here on")
     critical: float | None = Field(None, allow_inf_nan=False, description="CRITICAL from here on")
     bad: Literal["above", "below"] = Field("above", description="on which side of the limits it is bad")
+    kind: Kind = Field("gauge", description="gauge, counter (shown as its rate), ratio or percentile")
     aggregate: Literal["mean", "max"] = Field("mean", description="samples of one interval become their ...")
     owner: str | None = Field(None, description="the source whose value is shown first")
     aliases: tuple[str, ...] = Field((), description="other names a question may use")
     hidden: bool = Field(False, description="for objectives only: in no list, and asked for by no other tool")
+
+    @model_validator(mode="before")
+    @classmethod
+    def largest_percentile(cls, data: Any) -> Any:
+        """The percentiles of an interval's parts have no mean that would mean anything: their largest is shown."""
+        if isinstance(data, dict) and data.get("kind") == "percentile":
+            return {"aggregate": "max", **data}
+        return data
+
+    @model_validator(mode="after")
+    def fits_its_kind(self) -> Metric:
+        if self.kind == "percentile" and self.aggregate != "max":
+            raise ValueError('percentiles are never averaged: leave aggregate away, or write "max"')
+        if self.kind == "counter" and self.unit and not per_second(self.unit):
+            raise ValueError("a counter is shown as its rate: its unit is per_s, bytes_per_s or the like")
+        return self
 
     @property
     def comparison(self) -> Literal["<=", ">="]:
@@ -53,18 +74,24 @@ class Metric(Strict):
 BUILT_IN: Mapping[str, Metric] = {
     "cpu": Metric(key="cpu_percent", unit="percent", warning=75, critical=90),
     "memory": Metric(key="memory_percent", unit="percent", warning=80, critical=92),
-    "error_rate": Metric(unit="percent", warning=1, critical=5, aliases=("errors",)),
+    "error_rate": Metric(kind="ratio", unit="percent", warning=1, critical=5, aliases=("errors",)),
     "request_rate": Metric(unit="per_s", aliases=("throughput", "requests", "traffic")),
     "latency_avg": Metric(key="latency_avg_ms", unit="ms", aliases=("response_time",)),
-    "latency_p50": Metric(key="latency_p50_ms", unit="ms", aggregate="max"),
+    "latency_p50": Metric(kind="percentile", key="latency_p50_ms", unit="ms"),
     "latency_p95": Metric(
-        key="latency_p95_ms", unit="ms", warning=500, critical=1000, aggregate="max", aliases=("latency",)
+        kind="percentile", key="latency_p95_ms", unit="ms", warning=500, critical=1000, aliases=("latency",)
     ),
-    "latency_p99": Metric(key="latency_p99_ms", unit="ms", aggregate="max"),
+    "latency_p99": Metric(kind="percentile", key="latency_p99_ms", unit="ms"),
     "availability": Metric(
-        key="availability_percent", unit="percent", warning=99.9, critical=99, bad="below", aliases=("uptime",)
+        kind="ratio",
+        key="availability_percent",
+        unit="percent",
+        warning=99.9,
+        critical=99,
+        bad="below",
+        aliases=("uptime",),
     ),
-    "apdex": Metric(unit="ratio", warning=0.85, critical=0.7, bad="below"),
+    "apdex": Metric(kind="ratio", unit="ratio", warning=0.85, critical=0.7, bad="below"),
     "disk": Metric(key="disk_percent", unit="percent", warning=80, critical=90, aggregate="max"),
     "network_receive": Metric(unit="bytes_per_s"),
     "network_transmit": Metric(unit="bytes_per_s"),

@@ -1,67 +1,39 @@
-"""Many sources' series into one, with provenance: units converted, an epoch-aligned common grid, the owner's
-value first and the others' beside it with their difference. Sources that disagree are never averaged.
+"""Many sources' series into one, with provenance: units converted, an epoch-aligned common grid, one source's
+values first and the others' beside them with how they differ. Sources are never averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from telemetry_mcp.analysis.agreement import Difference, compare
+from telemetry_mcp.analysis.factor import scale_factor
+from telemetry_mcp.analysis.lag import FURTHEST, lag_steps
 from telemetry_mcp.catalog import Catalog, Metric
 from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.part import ALIKE, Floats, Ints, Part, Shares, bucketed, coarser, collected, finer
 from telemetry_mcp.question import Window
-from telemetry_mcp.unit import factor
+from telemetry_mcp.unit import TOLERATED
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Rule = Literal["only", "owner", "first", "finest"]
 
-AGREE_RELATIVE = 0.05
-"""Two sources agree while their median difference stays within this share of the owner's median size."""
-AGREE_POINTS = {"percent": 1.0, "ratio": 0.01}
-"""Or within this many units: near zero a share says nothing."""
-MIN_SAMPLES = 0.5
-"""A bucket needs this share of the samples its source should have there."""
-
-Agreement = Literal["agree", "differ", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How another source's values relate to the owner's: `median` is other minus owner, in the metric's unit."""
-
-    median: float | None
-    relative: float | None
-    shared: int
-    agreement: Agreement
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One source's share in a merged series, already in the metric's unit and on its own grid.
-
-    `factor` is what its values were multiplied by; None where its unit cannot be converted, and then the
-    part is shown but never chosen or compared.
-    """
-
-    source: str
-    query: str
-    unit: str
-    factor: float | None
-    step_ms: int | None
-    samples: int
-    timestamps_ms: Ints
-    values: Floats
-    difference: Difference | None = None
+NEARLY = 0.9
+"""A source this near to the best one may be shown in its place when it comes earlier in the file: which one is
+shown must not change with every lost sample."""
+FINEST_LAG = 10
+"""A lag is looked for in steps no finer than this part of the grid's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
     """One metric of one service over the window. `timestamps_ms` are the starts of evenly spaced buckets;
-    a bucket without data is NaN. `parts` has the owner first."""
+    a bucket without data is NaN. `parts` has the shown source first; `rule` says why it is that one (None where
+    nobody has a number): the only one, the configured owner, the first in the file, or the finest, most complete
+    and freshest. `upper`: the values are upper estimates, being the largest of several percentiles."""
 
     service: str
     metric: str
@@ -71,6 +43,8 @@ class Merged:
     values: Floats
     parts: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
+    rule: Rule | None = None
+    upper: bool = False
 
 
 def numbers(merged: Merged | None) -> tuple[Ints, Floats]:
@@ -83,178 +57,160 @@ def numbers(merged: Merged | None) -> tuple[Ints, Floats]:
 def merge(outcomes: Iterable[Outcome[Series]], catalog: Catalog, window: Window, step_ms: int) -> list[Merged]:
     """Every (service, metric) that any source answered, in the order of the sources and their replies."""
     return [
-        on_grid(service, metric, parts, catalog[metric], window, step_ms, warnings)
-        for (service, metric), (parts, warnings) in collected(outcomes, catalog).items()
-        if parts
+        on_grid(service, metric, shares, catalog[metric], window, step_ms)
+        for (service, metric), shares in collected(outcomes, catalog).items()
     ]
 
 
-def collected(
-    outcomes: Iterable[Outcome[Series]], catalog: Catalog
-) -> dict[tuple[str, str], tuple[list[Part], list[str]]]:
-    """The parts of each (service, metric), the configured owner's first."""
-    found: dict[tuple[str, str], tuple[list[Part], list[str]]] = {}
-    for outcome in outcomes:
-        for (service, metric), several in grouped(outcome.reply.items).items():
-            if metric not in catalog:
-                continue
-            parts, warnings = found.setdefault((service, metric), ([], []))
-            part = part_of(outcome.source, several, catalog[metric])
-            parts.append(part)
-            if part.factor is None:
-                what = f"{outcome.source} gives {metric} of {service} in {part.unit}"
-                warnings.append(f"{what}, which is not convertible to {catalog[metric].unit}: not merged")
-            if len(several) > 1:
-                what = f"{outcome.source} gave {len(several)} series of {metric} for {service}"
-                warnings.append(f"{what}: their {catalog[metric].aggregate} is used; aggregate in its query")
-    for (_, metric), (parts, _) in found.items():
-        parts.sort(key=lambda part: (part.factor is None, part.source != catalog[metric].owner))
-    return found
-
-
-def grouped(items: Sequence[Series]) -> dict[tuple[str, str], list[Series]]:
-    groups: dict[tuple[str, str], list[Series]] = {}
-    for series in items:
-        groups.setdefault((series.service, series.metric), []).append(series)
-    return groups
-
-
-def part_of(source: str, several: Sequence[Series], metric: Metric) -> Part:
-    """One source's series of a metric, sorted, without non-numbers, in the metric's unit."""
-    first = several[0]
-    by = 1.0 if not first.unit or not metric.unit else factor(first.unit, metric.unit)
-    timestamps, values = first.timestamps_ms, first.values
-    if len(several) > 1:
-        timestamps = np.concatenate([series.timestamps_ms for series in several])
-        values = np.concatenate([series.values for series in several])
-    step_ms = None
-    if len(timestamps) > 1:
-        steps = np.diff(timestamps)
-        if steps.min() <= 0:
-            steps = np.diff(np.unique(timestamps))
-            timestamps, values = instants(timestamps, values, metric.aggregate)
-        step_ms = int(median(steps)) if len(steps) else None
-    numbers = np.isfinite(values)
-    if not numbers.all():
-        # After the step is known: a sample that is no number still shows at which distance the source measures.
-        timestamps, values = timestamps[numbers], values[numbers]
-    return Part(
-        source=source,
-        query=first.query,
-        unit=first.unit or metric.unit,
-        factor=by,
-        step_ms=step_ms,
-        samples=len(values),
-        timestamps_ms=timestamps,
-        values=values if by is None or by == 1.0 else values * by,
-    )
-
-
-def instants(timestamps: Ints, values: Floats, aggregate: str) -> tuple[Ints, Floats]:
-    """Sorted, one value an instant: what several label sets say at the same time is put together."""
-    numbers = np.isfinite(values)
-    unique, place = np.unique(timestamps[numbers], return_inverse=True)
-    return unique, aggregated(place, values[numbers], len(unique), aggregate)[0]
-
-
-def median(values: NDArray[Any]) -> float:
-    """np.median without its checks, which cost more than the median of a short series."""
-    half = len(values) // 2
-    if len(values) % 2:
-        return float(np.partition(values, half)[half])
-    low, high = np.partition(values, (half - 1, half))[half - 1 : half + 1]
-    return (float(low) + float(high)) / 2
-
-
-def aggregated(place: Ints, values: Floats, size: int, aggregate: str) -> tuple[Floats, Ints]:
-    """The mean or max of the values of each place, NaN where there is none; and how many there were."""
-    counts = np.bincount(place, minlength=size)
-    if aggregate == "max":
-        out = np.full(size, -np.inf)
-        np.maximum.at(out, place, values)
-    else:
-        out = np.bincount(place, weights=values, minlength=size) / np.maximum(counts, 1)
-    out[counts == 0] = np.nan
-    return out, counts
-
-
-def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats:
-    """The part on the grid of epoch-aligned buckets of `step_ms` that the window covers; gaps only where its
-    unit cannot be converted."""
-    first = window.start_ms // step_ms
-    size = max(1, -(-window.end_ms // step_ms) - first)
-    if part.factor is None:
-        return np.full(size, np.nan)
-    place = part.timestamps_ms // step_ms - first
-    values = part.values
-    if len(place) and (place[0] < 0 or place[-1] >= size):
-        inside = (place >= 0) & (place < size)
-        place, values = place[inside], values[inside]
-    if part.step_ms == step_ms and (len(place) < 2 or np.diff(place).min() > 0):
-        grid = np.full(size, np.nan)
-        grid[place] = values
-        return grid
-    grid, counts = aggregated(place, values, size, aggregate)
-    expected = step_ms / part.step_ms if part.step_ms else 1.0
-    grid[counts < MIN_SAMPLES * expected] = np.nan
-    return grid
-
-
-def on_grid(
-    service: str,
-    metric: str,
-    parts: Sequence[Part],
-    spec: Metric,
-    window: Window,
-    step_ms: int,
-    warnings: Sequence[str] = (),
-) -> Merged:
-    """The owner's values on the grid, and every other part compared with them on the coarser of both steps: by
-    means, also where the larger value is shown, for a vendor's coarse sample is a mean itself."""
-    owner = next((part for part in parts if part.factor is not None and part.samples), parts[0])
-    step = coarser(step_ms, owner)
+def on_grid(service: str, metric: str, shares: Shares, spec: Metric, window: Window, step_ms: int) -> Merged:
+    """The shown source's values on the grid, its gaps filled from those that agree, and every other part compared
+    with it: by means, also where the larger value is shown, for a vendor's coarse sample is a mean itself."""
+    shown, rule = chosen(shares.parts, spec, window, step_ms)
+    step = coarser(step_ms, shown)
+    means = Means(window)
+    what = f"{metric} of {service}"
+    parts = [shown, *(part for part in shares.parts if part is not shown)]
+    (shown, *rest), said = scaled(parts, rule, means, step, what)
+    least = TOLERATED.get(shares.unit, 0.0)
+    others = [compared(shown, part, means, step, least) for part in rest]
+    notes = [note(shown, part, shares.unit) for part in others if differs(part)]
+    if notes:
+        said.append(f"{what}: {'; '.join(notes)}: {shown.source} is shown")
+    values = bucketed(shown, window, step, spec.aggregate)
+    others = [fill(values, part, bucketed(part, window, step, spec.aggregate)) for part in others]
     first = window.start_ms // step * step
-    values = bucketed(owner, window, step, spec.aggregate)
-    grids: dict[int, Floats] = {}
-    ordered = [owner]
-    for part in parts:
-        if part is not owner:
-            shared = coarser(step, part)
-            if shared not in grids:
-                grids[shared] = bucketed(owner, window, shared, "mean")
-            other = bucketed(part, window, shared, "mean")
-            ordered.append(replace(part, difference=difference(grids[shared], other, spec.unit)))
     return Merged(
         service=service,
         metric=metric,
-        unit=spec.unit or owner.unit,
+        unit=shares.unit,
         step_ms=step,
         timestamps_ms=first + step * np.arange(len(values), dtype=np.int64),
         values=values,
-        parts=tuple(ordered),
-        warnings=tuple(warnings),
+        parts=(shown, *others),
+        warnings=(*shares.warnings, *said),
+        rule=rule,
+        upper=spec.kind == "percentile" and (shown.series > 1 or finer(shown, step)),
     )
 
 
-def coarser(step_ms: int, part: Part) -> int:
-    """A step that both have: the larger one, in whole multiples of the smaller."""
-    native = part.step_ms or step_ms
-    return step_ms if native <= step_ms * 1.5 else -(-native // step_ms) * step_ms
+def differs(part: Part) -> bool:
+    return part.difference is not None and part.difference.verdict in ("offset", "diverge")
 
 
-def difference(x: Floats, y: Floats, unit: str) -> Difference:
-    """Of values on one grid: METHODS 5.4 in its first form, the median of y - x against a tolerance."""
-    apart = y - x
-    both = np.isfinite(apart)
-    if not both.all():
-        apart, x = apart[both], x[both]
-    if not len(x):
-        return Difference(None, None, 0, "unknown")
-    return weighed(median(apart), median(np.abs(x)), len(x), unit)
+def usable(part: Part) -> bool:
+    return part.factor is not None and part.samples > 0
 
 
-def weighed(apart: float, size: float, shared: int, unit: str) -> Difference:
-    tolerance = max(AGREE_RELATIVE * size, AGREE_POINTS.get(unit, 0.0))
-    return Difference(
-        apart, apart / size if size else None, shared, "agree" if abs(apart) <= tolerance else "differ"
-    )
+def chosen(parts: Sequence[Part], spec: Metric, window: Window, step_ms: int) -> tuple[Part, Rule | None]:
+    """Whose values are shown, and why. The configured owner, while it has a number; else the first in the file
+    among those that are nearly the best."""
+    able = [part for part in parts if usable(part)]
+    if not able:
+        return parts[0], None
+    if len(able) == 1 or able[0].source == spec.owner:
+        return able[0], "owner" if able[0].source == spec.owner else "only"
+    worths = [worth(part, window, step_ms) for part in able]
+    place = next(n for n, each in enumerate(worths) if each >= NEARLY * max(worths))
+    return able[place], "finest" if place else "first"
+
+
+def worth(part: Part, window: Window, step_ms: int) -> float:
+    """How fine (against the step that was asked), how complete and how fresh a part is: the product of the three,
+    each 1 at best."""
+    native = max(part.step_ms or step_ms, step_ms)
+    covered = min(1.0, part.samples * native / window.duration_ms)
+    reached = int(part.timestamps_ms[-1]) + native - window.start_ms
+    return step_ms / native * covered * min(1.0, max(0.0, reached / window.duration_ms))
+
+
+class Means:
+    """Parts by their means on the grids of a window, each worked out once."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.made: dict[tuple[Part, int], Floats] = {}
+
+    def of(self, part: Part, step_ms: int) -> Floats:
+        if (part, step_ms) not in self.made:
+            self.made[part, step_ms] = bucketed(part, self.window, step_ms, "mean")
+        return self.made[part, step_ms]
+
+    def pair(self, shown: Part, part: Part, step_ms: int) -> tuple[Floats, Floats, int]:
+        """Both on the coarser of their steps, the part moved back by its lag, which is the third."""
+        shared = coarser(step_ms, part)
+        lag_ms = self.lag_ms(shown, part, shared)
+        if lag_ms:
+            part = replace(part, timestamps_ms=part.timestamps_ms - lag_ms)
+        return self.of(shown, shared), self.of(part, shared), lag_ms
+
+    def lag_ms(self, shown: Part, part: Part, shared: int) -> int:
+        """By how much a part is behind the shown one: in the finest steps that both have, else in the grid's."""
+        finest = max(shown.step_ms or shared, part.step_ms or shared, shared // FINEST_LAG)
+        for step in (finest, shared) if finest * ALIKE < shared else (shared,):
+            steps = lag_steps(self.of(shown, step), self.of(part, step))
+            if 0 < abs(steps) < FURTHEST or (steps and step == shared):
+                return steps * step
+        return 0
+
+
+def scaled(
+    parts: Sequence[Part], rule: Rule | None, means: Means, step_ms: int, what: str
+) -> tuple[list[Part], list[str]]:
+    """The parts; those that declare no unit, in the one that their values are plainly of. They are measured by the
+    shown source, or, where neither it nor the configuration vouches for its unit, by one that declares its own."""
+    shown, out, said = parts[0], list[Part](), list[str]()
+    sure = next((part for part in parts if part.declared and usable(part)), shown)
+    reference = shown if shown.declared or rule == "owner" else sure
+    for part in parts:
+        by = None
+        if part is not reference and not part.declared and usable(part) and usable(reference):
+            x, y, _ = means.pair(reference, part, step_ms)
+            by = scale_factor(x, y)
+        if by is not None and by != 1:
+            said.append(
+                f"{part.source} declares no unit for {what} and reads {by:.4g} times what {reference.source} does:"
+                f" divided by {by:.4g}"
+            )
+            part = replace(part, values=part.values / by, factor=1 / by, inferred=True)
+        out.append(part)
+    return out, said
+
+
+def compared(shown: Part, part: Part, means: Means, step_ms: int, least: float) -> Part:
+    """The part with its difference from the shown one."""
+    if not usable(part) or not usable(shown):
+        return replace(part, difference=Difference("insufficient", 0))
+    x, y, lag_ms = means.pair(shown, part, step_ms)
+    shared = coarser(step_ms, part)
+    start_ms = means.window.start_ms // shared * shared
+    found = replace(compare(x, y, least=least, start_ms=start_ms, step_ms=shared), lag_ms=lag_ms)
+    # A declared unit is never overruled, but when it cannot be right that is said.
+    odd = scale_factor(x, y) if found.significant and part.declared else None
+    return replace(part, difference=found, odd=odd if odd != 1 else None)
+
+
+def note(shown: Part, part: Part, unit: str) -> str:
+    """How a source differs, for a sentence."""
+    found = part.difference
+    assert found is not None
+    assert found.bias is not None
+    r = "" if found.correlation is None else f", r {found.correlation:.2f}"
+    if part.odd is not None:
+        how = f"as if {part.unit} were not its unit" if part.unit else "as if in another unit"
+        return f"{part.source} reads {part.odd:.4g} times what {shown.source} does, {how} (not converted{r})"
+    measure = f"{found.bias:+.3g} {'points' if unit == 'percent' else unit}".strip()
+    if found.verdict == "diverge":
+        return f"{part.source} does not follow {shown.source} (bias {measure}{r})"
+    side = "above" if found.bias > 0 else "below"
+    much = f"{abs(found.relative):.0%}".replace("%", " %") if found.relative is not None else "far"
+    return f"{part.source} reads {much} {side} {shown.source} (bias {measure}{r})"
+
+
+def fill(values: Floats, part: Part, own: Floats) -> Part:
+    """Puts a part's own values, without its bias, into the gaps of `values`, if it agrees; counts them."""
+    found = part.difference
+    if found is None or found.verdict != "agree" or found.bias is None:
+        return part
+    gaps = np.isnan(values) & np.isfinite(own)
+    values[gaps] = own[gaps] - found.bias
+    return replace(part, filled=int(gaps.sum()))

@@ -14,6 +14,7 @@ UNITS: Mapping[str, tuple[str, Fraction]] = {
     "ns": ("time", Fraction(1, 10**9)),
     "min": ("time", Fraction(60)),
     "h": ("time", Fraction(3600)),
+    "d": ("time", Fraction(86400)),
     "per_s": ("rate", Fraction(1)),
     "per_min": ("rate", Fraction(1, 60)),
     "per_h": ("rate", Fraction(1, 3600)),
@@ -21,11 +22,17 @@ UNITS: Mapping[str, tuple[str, Fraction]] = {
     "kB": ("size", Fraction(10**3)),
     "MB": ("size", Fraction(10**6)),
     "GB": ("size", Fraction(10**9)),
+    "TB": ("size", Fraction(10**12)),
     "KiB": ("size", Fraction(2**10)),
     "MiB": ("size", Fraction(2**20)),
     "GiB": ("size", Fraction(2**30)),
+    "TiB": ("size", Fraction(2**40)),
     "bits": ("size", Fraction(1, 8)),
     "bytes_per_s": ("bandwidth", Fraction(1)),
+    "kB_per_s": ("bandwidth", Fraction(10**3)),
+    "MB_per_s": ("bandwidth", Fraction(10**6)),
+    "KiB_per_s": ("bandwidth", Fraction(2**10)),
+    "MiB_per_s": ("bandwidth", Fraction(2**20)),
     "bits_per_s": ("bandwidth", Fraction(1, 8)),
     "cores": ("cpu", Fraction(1)),
     "millicores": ("cpu", Fraction(1, 10**3)),
@@ -50,6 +57,8 @@ SPELLINGS: Mapping[str, str] = {
     "minutes": "min",
     "hour": "h",
     "hours": "h",
+    "day": "d",
+    "days": "d",
     "rps": "per_s",
     "req/s": "per_s",
     "requests_per_second": "per_s",
@@ -58,7 +67,21 @@ SPELLINGS: Mapping[str, str] = {
     "requests_per_minute": "per_min",
     "byte": "bytes",
     "B": "bytes",
+    "KB": "kB",
+    "B/s": "bytes_per_s",
+    "bps": "bits_per_s",
+    "mcores": "millicores",
 }
+
+
+COUNTED: Mapping[str, str] = {"count": "per_s", "bytes": "bytes_per_s", "bits": "bits_per_s", "s": "cores"}
+"""The unit of a counter -> that of what it rises by per second."""
+
+PER_SECOND = ("rate", "bandwidth", "cpu")
+"""What a counter may measure, once it is a rate."""
+
+TOLERATED: Mapping[str, float] = {"percent": 1.0, "ratio": 0.01}
+"""So much two sources may always differ by: of a share near 0, a share says nothing."""
 
 
 def canonical(unit: str) -> str:
@@ -67,6 +90,11 @@ def canonical(unit: str) -> str:
 
 def known(unit: str) -> bool:
     return canonical(unit) in UNITS
+
+
+def per_second(unit: str) -> bool:
+    """Whether this is a unit of something that happens by the second, as a counter's increase does."""
+    return known(unit) and UNITS[canonical(unit)][0] in PER_SECOND
 
 
 def factor(unit: str, wanted: str) -> float | None:

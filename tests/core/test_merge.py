@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
-from telemetry_mcp.merge import Merged, difference, merge
+from telemetry_mcp.merge import Merged, merge
 from telemetry_mcp.model import Outcome, Reply, Series
 from telemetry_mcp.question import Window
 from telemetry_mcp.reading import latest
@@ -51,10 +51,31 @@ def sources(one: Merged) -> list[str]:
 
 
 def test_m1_a_small_offset_is_within_the_tolerance() -> None:
-    x = np.array([50.0, 52, 51, 53, 49, 50])
-    found = difference(x, x + 1, "count")
-    assert (found.median, found.shared, found.agreement) == (1, 6, "agree")
-    assert found.relative == 1 / 50.5
+    x = [50.0, 52, 51, 53, 49, 50]
+    one = merged(
+        outcome("owner", series(x, "ticks", unit="count")),
+        outcome("other", series([v + 1 for v in x], "ticks", unit="count")),
+    )
+    found = one.parts[1].difference
+    assert found is not None
+    assert (found.bias, found.relative, found.significant, found.shared) == (1, 1 / 50.5, False, 6)
+    assert (found.verdict, one.warnings) == ("agree", ())
+
+
+def test_m2_a_unit_that_nobody_declared_is_inferred_marked_and_said() -> None:
+    x = [50.0, 52, 51, 53, 49, 50]
+    one = merged(
+        outcome("owner", series(x, "cpu", unit="percent")),
+        outcome("other", series([(v + 1) / 100 for v in x], "cpu")),
+    )
+    other = one.parts[1]
+    assert (other.factor, other.declared, other.inferred) == (100, False, True)
+    assert other.values == pytest.approx([v + 1 for v in x])
+    assert other.difference is not None
+    assert (other.difference.bias, other.difference.verdict) == (pytest.approx(1), "agree")
+    assert one.warnings == (
+        "other declares no unit for cpu of checkout and reads 0.01 times what owner does: divided by 0.01",
+    )
 
 
 def test_m3_buckets_are_means_and_half_the_samples_are_enough() -> None:
@@ -75,7 +96,9 @@ def test_m4_a_constant_offset_beyond_the_tolerance_differs() -> None:
     )
     found = one.parts[1].difference
     assert found is not None
-    assert (found.median, found.relative, found.shared, found.agreement) == (12, 0.12, 6, "differ")
+    assert (found.bias, found.relative, found.shared, found.verdict) == (12, 0.12, 6, "offset")
+    assert found.significant
+    assert one.warnings == ("ticks of checkout: other reads 12 % above owner (bias +12 count): owner is shown",)
 
 
 def test_m5_sources_of_different_steps_are_compared_on_the_coarser() -> None:
@@ -85,7 +108,7 @@ def test_m5_sources_of_different_steps_are_compared_on_the_coarser() -> None:
     assert (one.step_ms, one.parts[0].step_ms, one.parts[1].step_ms) == (15_000, 15_000, 60_000)
     found = one.parts[1].difference
     assert found is not None
-    assert (found.median, found.shared, found.agreement) == (0, 6, "agree")
+    assert (found.bias, found.shared, found.verdict) == (0, 6, "agree")
 
 
 def test_m5_the_owners_step_is_the_finest_that_the_grid_can_have() -> None:
@@ -97,17 +120,23 @@ def test_m5_the_owners_step_is_the_finest_that_the_grid_can_have() -> None:
     ("x", "y", "unit", "agreement"),
     [
         (100, 105, "count", "agree"),
-        (100, 105.1, "count", "differ"),
+        (100, 105.1, "count", "offset"),
         (0.1, 1.1, "percent", "agree"),
-        (0.1, 1.2, "percent", "differ"),
+        (0.1, 1.2, "percent", "offset"),
         (0.001, 0.0105, "ratio", "agree"),
         (0, 0, "count", "agree"),
-        (0, 1, "count", "differ"),
+        (0, 1, "count", "offset"),
         (-100, -104, "count", "agree"),
     ],
 )
 def test_the_tolerance_is_a_share_or_near_zero_a_point(x: float, y: float, unit: str, agreement: str) -> None:
-    assert difference(np.array([x]), np.array([y]), unit).agreement == agreement
+    metric = {"count": "ticks", "percent": "cpu", "ratio": "apdex"}[unit]
+    one = merged(
+        outcome("a", series([x] * 3, metric, unit=unit)), outcome("b", series([y] * 3, metric, unit=unit))
+    )
+    found = one.parts[1].difference
+    assert found is not None
+    assert found.verdict == agreement
 
 
 # ---- units
@@ -140,7 +169,7 @@ def test_a_unit_that_cannot_be_converted_is_not_merged_and_said() -> None:
     )
     odd = one.parts[1]
     assert odd.difference is not None
-    assert (odd.factor, odd.unit, odd.difference.agreement) == (None, "parsecs", "unknown")
+    assert (odd.factor, odd.unit, odd.difference.verdict) == (None, "parsecs", "insufficient")
 
 
 def test_values_that_cannot_be_converted_are_not_passed_off_as_the_metrics() -> None:
@@ -162,7 +191,7 @@ def test_the_owner_named_in_the_catalog_is_shown_first() -> None:
     assert one.values.tolist() == [60] * 6
     found = one.parts[1].difference
     assert found is not None
-    assert (found.median, found.agreement, one.parts[0].difference) == (-10, "differ", None)
+    assert (found.bias, found.verdict, one.parts[0].difference) == (-10, "offset", None)
 
 
 @pytest.mark.parametrize("values", [[], [NAN] * 6, [np.inf, -np.inf]])
@@ -172,7 +201,9 @@ def test_an_owner_without_a_number_gives_way_to_the_next(values: list[float]) ->
     )
     assert one.values.tolist() == [50] * 6
     assert sources(one) == ["next", "owner", "third"]
-    assert [part.difference.agreement for part in one.parts[1:] if part.difference] == ["unknown", "agree"]
+    assert [part.difference.verdict for part in one.parts[1:] if part.difference] == [
+        *("insufficient", "agree"),
+    ]
 
 
 def test_sources_that_disagree_are_never_averaged() -> None:
@@ -266,7 +297,7 @@ def test_a_percentile_is_compared_by_means_with_a_source_that_sends_means() -> N
     )
     assert one.values[0] == 14
     assert one.parts[1].difference is not None
-    assert (one.parts[1].difference.median, one.parts[1].difference.agreement) == (0, "agree")
+    assert (one.parts[1].difference.bias, one.parts[1].difference.verdict) == (0, "agree")
 
 
 # ---- now
@@ -286,10 +317,10 @@ def test_the_others_newest_readings_stand_beside_the_owners() -> None:
         outcome("odd", series([1], unit="parsecs")),
     ]
     (reading,), warnings = latest(outcomes, CATALOG)
-    ((source, value, at_ms, found),) = reading.others
+    (other,) = reading.others
     assert (reading.source, reading.value) == ("owner", 60)
-    assert (source, value, at_ms) == ("ratio", 70, START)
-    assert (found.median, found.agreement) == (10, "differ")
+    assert (other.source, other.value, other.at_ms) == ("ratio", 70, START)
+    assert (other.difference, other.agrees) == (10, False)
     assert len(warnings) == 1
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from telemetry_mcp.config import Objective, read
+from telemetry_mcp.config import read
 from telemetry_mcp.demo.emulator import CONFIG
+from telemetry_mcp.objective.setting import Objective
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,15 +1,16 @@
 """Whether two sources of the same thing say the same: by how much they are apart, where, and in shape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry_mcp.analysis.factor import pearson
 from telemetry_mcp.analysis.sample import Values
-from telemetry_mcp.analysis.scale import pearson
 from telemetry_mcp.analysis.statistic import median
 
+Places = NDArray[np.intp]
 Verdict = Literal["agree", "offset", "diverge", "insufficient"]
 
 RELATIVE = 0.05
@@ -30,6 +31,11 @@ BIAS_ERRORS = 3.0
 INTERVAL_SIGMAS = 4.0
 RUN = 3
 """Buckets in a row that make a disagreement."""
+SUSTAINED = 12
+"""Buckets whose mean shows a disagreement that is smaller, but lasts."""
+SUSTAINED_SIGMAS = 6.0
+EDGE_SIGMAS = 2.0
+"""Where such a disagreement begins and ends."""
 GAP = 3
 """Buckets without a value from either; more of them end the row."""
 
@@ -38,11 +44,11 @@ GAP = 3
 class Difference:
     """How another source's values y relate to the reference's x, over the `shared` buckets that both have.
 
-    `bias` is the median of y - x, `relative` its share of the median size of x (None where that is 0),
+    `bias` is the median of y - x, `relative` its share of the median size of x (None where x is 0 throughout),
     `significant` whether it is more than noise and more than the tolerance. `correlation` is Pearson's and None
-    where one of both is constant, `concordance` Lin's. `intervals` are the stretches [start, end) in epoch ms where
-    the two part by more than the bias explains. `lag_ms` is how much y was behind, and had been moved back before
-    it was compared.
+    where one of both is constant, `concordance` Lin's. `intervals` are the stretches [start, end) in epoch ms in
+    which the two part by more than the bias explains. `lag_ms` is how much y was behind, and had been moved back
+    before it was compared.
     """
 
     verdict: Verdict
@@ -69,30 +75,45 @@ def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step
 
     Bias: b = median(d) of d = y - x, with the standard error 1.2533 s sqrt((1 + r) / (1 - r) / n), where
     s = 1.4826 MAD(d) and r is d's correlation with itself one bucket later. It is significant beyond three errors
-    and the tolerance max(5 % of median|x|, least). A disagreement: |d - b| > max(4 s, tolerance) in three buckets
-    in a row.
+    and the tolerance t = max(5 % of median|x|, least). Where x is 0 more often than not, buckets in which both are
+    0 are left out: they say nothing about a level.
+    Disagreement: |d - b| > max(4 s, t) in three buckets in a row; or the mean of d - b over twelve beyond t and
+    six of its own robust deviations.
     """
     apart = y - x
-    places = np.flatnonzero(np.isfinite(apart))
+    shared = np.flatnonzero(np.isfinite(apart))
+    places = shared
+    if len(shared) >= ENOUGH and not median(np.abs(x[shared])):
+        places = shared[(x[shared] != 0) | (y[shared] != 0)]
+        places = places if len(places) >= ENOUGH else shared
     if len(places) < ENOUGH:
         return Difference("insufficient", len(places))
     with np.errstate(over="ignore", invalid="ignore"):
-        return weighed(x[places], y[places], apart[places], places, least, start_ms, step_ms)
+        told, runs = weighed(x[places], y[places], places, least)
+    intervals = tuple((start_ms + step_ms * first, start_ms + step_ms * (last + 1)) for first, last in runs)
+    return replace(told, shared=len(shared), intervals=intervals)
 
 
-def weighed(
-    x: Values, y: Values, apart: Values, places: NDArray[np.intp], least: float, start_ms: int, step_ms: int
-) -> Difference:
-    """Of two series without gaps, at these places of the grid."""
+def weighed(x: Values, y: Values, places: Places, least: float) -> tuple[Difference, list[tuple[int, int]]]:
+    """Of two series without gaps, at these places of the grid: their difference, and the first and last place of
+    each disagreement."""
+    apart = y - x
     size, bias = median(np.abs(x)), median(apart)
     allowed = tolerance(size, least)
-    off = np.abs(apart - bias)
+    rest = apart - bias
+    off = np.abs(rest)
     sigma = SIGMA * median(off)
     significant = abs(bias) > max(BIAS_ERRORS * bias_error(apart, sigma), allowed)
     correlation = pearson(x, y)
     noisy = float(np.mean(off > allowed)) > OUTLYING
-    runs = rows(off > max(INTERVAL_SIGMAS * sigma, allowed), places)
-    return Difference(
+    limit = max(INTERVAL_SIGMAS * sigma, allowed)
+    beyond = off > limit
+    lasting = sustained(np.clip(rest, -2 * limit, 2 * limit), allowed)
+    for first, end in lasting:
+        inside = first + np.flatnonzero(off[first:end] > max(EDGE_SIGMAS * sigma, allowed))
+        if len(inside) >= RUN:
+            beyond[inside[0] : inside[-1] + 1] = True
+    told = Difference(
         verdict=verdict(len(x), significant, correlation if noisy else None),
         shared=len(x),
         bias=bias,
@@ -100,8 +121,8 @@ def weighed(
         significant=significant,
         correlation=correlation,
         concordance=concordance(x, y),
-        intervals=tuple((start_ms + step_ms * first, start_ms + step_ms * (last + 1)) for first, last in runs),
     )
+    return told, rows(beyond, places)
 
 
 def verdict(shared: int, significant: bool, correlation: float | None) -> Verdict:
@@ -133,7 +154,20 @@ def concordance(x: Values, y: Values) -> float | None:
     return 2 * float(a @ b) / len(x) / whole if whole else 1.0
 
 
-def rows(beyond: NDArray[np.bool_], places: NDArray[np.intp]) -> list[tuple[int, int]]:
+def sustained(rest: Values, allowed: float) -> list[tuple[int, int]]:
+    """The stretches [first, end) whose mean over twelve buckets is beyond `allowed` and six robust deviations of
+    such means, which know by themselves how far noise that follows itself carries."""
+    if len(rest) < 4 * SUSTAINED:
+        return []
+    means = np.abs(np.convolve(rest, np.full(SUSTAINED, 1 / SUSTAINED), "valid"))
+    found = np.flatnonzero(means > max(SUSTAINED_SIGMAS * SIGMA * median(means), allowed))
+    if not len(found):
+        return []
+    groups = np.split(found, np.flatnonzero(np.diff(found) > 1) + 1)
+    return [(int(group[0]), int(group[-1]) + SUSTAINED) for group in groups]
+
+
+def rows(beyond: NDArray[np.bool_], places: Places) -> list[tuple[int, int]]:
     """The first and last place of every row of at least three buckets that are `beyond`."""
     found = np.flatnonzero(beyond)
     if len(found) < RUN:

@@ -48,7 +48,7 @@ def mean(
     ratios is the ratio of the sums. A place whose weights add up to nothing has no mean.
     """
     counts = np.bincount(place, minlength=size)
-    total: Values = counts.astype(np.float64)
+    total: NDArray[np.int64] | Values = counts
     if weights is not None:
         total = np.bincount(place, weights=weights, minlength=size)
         values = values * weights

@@ -4,21 +4,28 @@ Samples are rarely evenly spaced, so time is weighed, not points: each sample ho
 longer than `max_gap_ms`. What no sample covers is unmeasured time: neither good nor bad, and shown as coverage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry_mcp.analysis.grid import Grid
 from telemetry_mcp.analysis.sample import Timestamps, Values, clean, median_step_ms
+from telemetry_mcp.analysis.tally import Tally
 
 Comparison = Literal["<=", "<", ">=", ">"]
 Method = Literal["time_weighted", "point_share", "none"]
 
 MAX_GAP_STEPS = 2.5
 ENOUGH_SAMPLES = 3
-GOOD = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
+GOOD: dict[Comparison, Callable[[Values, float], NDArray[np.bool_]]] = {
+    "<=": np.less_equal,
+    "<": np.less,
+    ">=": np.greater_equal,
+    ">": np.greater,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +112,67 @@ def windowed(
     return {window: _measure(held, end_ms - window, end_ms) for window in windows_ms}
 
 
-def _hold(
-    timestamps_ms: Timestamps, values: Values, threshold: float, comparison: str, max_gap_ms: int | None
-) -> _Held:
+def of_threshold(
+    grid: Grid,
+    timestamps_ms: Timestamps,
+    values: Values,
+    *,
+    threshold: float,
+    comparison: Comparison = "<=",
+    max_gap_ms: int | None = None,
+) -> Tally:
+    """Per slice, the time in which `value comparison threshold` was false, of the time that samples cover.
+
+    Samples hold as in `compliance`, and the same errors are raised. Hand in the last sample before the window too.
+    """
+    held = _hold(timestamps_ms, values, threshold, comparison, max_gap_ms)
+    return _timed(grid, held.starts, held.stops, np.where(held.good, 0.0, 1.0))
+
+
+def of_ratio(
+    grid: Grid,
+    timestamps_ms: Timestamps,
+    ratios: Values,
+    *,
+    kind: Literal["success", "failure"] = "success",
+    max_gap_ms: int | None = None,
+) -> Tally:
+    """Per slice, the bad time by a ratio (0..1) that somebody else worked out: each holds as in `compliance`.
+
+    `kind` says whether the ratio is the good share (success) or the bad one. Time stands in for the events nobody
+    told us of, so a quiet hour weighs like a busy one. Raises ValueError for a ratio outside 0..1 and a
+    `max_gap_ms` that is not positive.
+    """
+    starts, stops, shares = _held(timestamps_ms, ratios, max_gap_ms)
+    if np.any((shares < 0) | (shares > 1)):
+        raise ValueError("a ratio lies between 0 and 1")
+    # 1 - 0.999 is 0.0010000000000000009: the digits after the fifteenth are not the source's.
+    return _timed(grid, starts, stops, np.round(1 - shares, 15) if kind == "success" else shares)
+
+
+def comparator(comparison: Comparison, threshold: float) -> Callable[[Values, float], NDArray[np.bool_]]:
+    """What tells good values from bad ones. Raises ValueError as `compliance` does."""
     if comparison not in GOOD:
         raise ValueError(f"comparison must be one of {', '.join(GOOD)}: {comparison}")
     if not np.isfinite(threshold):
         raise ValueError(f"threshold must be a finite number: {threshold}")
+    return GOOD[comparison]
+
+
+def _timed(grid: Grid, starts: Timestamps, stops: Timestamps, bad_shares: Values) -> Tally:
+    lengths = (stops - starts).astype(np.float64)
+    valid = grid.spread(starts, stops, lengths)
+    bad = np.minimum(grid.spread(starts, stops, lengths * bad_shares), valid)
+    measured = valid > 0
+    return Tally(
+        grid.start_ms, grid.slice_ms, np.where(measured, bad, np.nan), np.where(measured, valid, np.nan), "time"
+    )
+
+
+def _held(
+    timestamps_ms: Timestamps, values: Values, max_gap_ms: int | None
+) -> tuple[Timestamps, Timestamps, Values]:
+    """From when and until when each sample holds, and its value."""
     if max_gap_ms is not None and max_gap_ms <= 0:
         raise ValueError(f"max_gap_ms must be positive: {max_gap_ms}")
     samples = clean(timestamps_ms, values)
@@ -119,8 +180,15 @@ def _hold(
     gap_ms = int(MAX_GAP_STEPS * (median_step_ms(starts) or 0.0)) if max_gap_ms is None else max_gap_ms
     stops = starts + gap_ms
     stops[:-1] = np.minimum(stops[:-1], starts[1:])
-    good = GOOD[comparison](samples.values, threshold)
-    return _Held(starts, stops, samples.values, good, upward=comparison in ("<=", "<"))
+    return starts, stops, samples.values
+
+
+def _hold(
+    timestamps_ms: Timestamps, values: Values, threshold: float, comparison: Comparison, max_gap_ms: int | None
+) -> _Held:
+    meets = comparator(comparison, threshold)
+    starts, stops, numbers = _held(timestamps_ms, values, max_gap_ms)
+    return _Held(starts, stops, numbers, meets(numbers, threshold), upward=comparison in ("<=", "<"))
 
 
 def _measure(held: _Held, start_ms: int, end_ms: int) -> Compliance:

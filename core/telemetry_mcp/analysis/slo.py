@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+from telemetry_mcp.analysis.tally import Data, Missing, Tally, Total, total
+
 Verdict = Literal["COMPLIANT", "AT_RISK", "BREACHED", "UNKNOWN"]
 
 MILLION = 1_000_000
 MINUTE_MS = 60_000
 AT_RISK_CONSUMED = 0.75
+LOW_COVERAGE = 0.9
+"""With less of the window measured, a verdict says so."""
+ENOUGH_COVERAGE = 0.5
+"""With less of the window measured, there is no good verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +137,84 @@ def verdict(budget: Budget, *, recent_burn: float | None = None, left_ms: int | 
     return "COMPLIANT"
 
 
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A verdict with what it rests on. `low_coverage` belongs into its wording: "compliant, low coverage"."""
+
+    verdict: Verdict
+    data: Data
+    low_coverage: bool
+    total: Total
+    budget: Budget
+
+
+def assess(
+    tally: Tally,
+    budget_ppm: int,
+    *,
+    window_ms: int | None = None,
+    missing: Missing = "ignore",
+    recent_burn: float | None = None,
+    left_ms: int | None = None,
+) -> Assessment:
+    """Where an objective stands over the whole tally, by the rules of `verdict`.
+
+    `window_ms` is the length of the whole period, by default that of the tally: a calendar period is longer while
+    it lasts. Without data, or without traffic, the verdict is UNKNOWN and `data` has the reason: the SLI is None,
+    the budget untouched. With less than half of the window measured it is UNKNOWN too, unless the budget is
+    overspent even if all that is missing was good, or filled as `missing` says. Raises ValueError as `burn_rate`
+    does.
+    """
+    found = total(tally, missing=missing)
+    period_ms = tally.end_ms - tally.start_ms if window_ms is None else window_ms
+    spent = budget(found.bad, found.valid, budget_ppm, window_ms=period_ms)
+    word = verdict(spent, recent_burn=recent_burn, left_ms=left_ms)
+    if found.coverage < ENOUGH_COVERAGE and found.valid:
+        least = total(tally, missing="good" if missing == "ignore" else missing)
+        word = "BREACHED" if budget(least.bad, least.valid, budget_ppm).breached else "UNKNOWN"
+    return Assessment(word, found.data, 0 < found.coverage < LOW_COVERAGE, found, spent)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A period beside the one before it; what an unknown side leaves open is None.
+
+    `points` is the SLI now minus then (0.0013 is 0.13 percentage points); `errors` the error ratio now over then
+    (0.41: 59 % fewer), None too when there were none then.
+    """
+
+    points: float | None
+    errors: float | None
+    consumed: float | None
+    consumed_before: float | None
+
+
+def compare(now: Total, before: Total, budget_ppm: int) -> Change:
+    """What changed against the period before: take the same length and the same weekdays (28 days, not a month).
+
+    Raises ValueError as `burn_rate` does.
+    """
+    error, then = now.error_ratio, before.error_ratio
+    return Change(
+        points=None if error is None or then is None else then - error,
+        errors=error / then if error is not None and then else None,
+        consumed=burn_rate(now.bad, now.valid, budget_ppm),
+        consumed_before=burn_rate(before.bad, before.valid, budget_ppm),
+    )
+
+
+def spent_share(burn: float, window_ms: int, period_ms: int) -> float:
+    """The share of the budget of `period_ms` that `burn` spends in `window_ms`."""
+    return burn * window_ms / period_ms
+
+
+def check_budget(budget_ppm: int) -> None:
+    """Raises ValueError unless 0 <= budget_ppm < 1,000,000."""
+    if not 0 <= budget_ppm < MILLION:
+        raise ValueError(f"a budget lies between 0 and {MILLION} parts per million: {budget_ppm}")
+
+
 def _refuse_nonsense(bad: float, valid: float, budget_ppm: int) -> None:
     if not 0 <= bad <= valid < math.inf:
         raise ValueError(f"bad must lie between 0 and valid: {bad} of {valid}")
-    if not 0 <= budget_ppm < MILLION:
-        raise ValueError(f"a budget lies between 0 and {MILLION} parts per million: {budget_ppm}")
+    check_budget(budget_ppm)

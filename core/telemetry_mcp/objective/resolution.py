@@ -102,8 +102,8 @@ def unit_of(key: str, objective: Objective) -> str:
 def asked_of(
     draft: Draft, native: Mapping[str, Query], catalog: Catalog, sources: Mapping[str, str], report: Report
 ) -> tuple[str, ...]:
-    """The source for native queries: the one that was named for the file, else the one that the document names, else
-    the only one of its kind."""
+    """The source for native queries: the one named for the file, else the one that the document names, else the only
+    one of its kind."""
     backend = draft.backend
     if backend is None:
         key, query = next(iter(native.items()))

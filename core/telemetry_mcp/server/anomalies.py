@@ -2,170 +2,244 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from telemetry_mcp.analysis.anomaly import Detection, Episode, Options
+import numpy as np
+from anyio import move_on_after, to_thread
+
+from telemetry_mcp.analysis.anomaly import Episode, Options
+from telemetry_mcp.analysis.rank import Concurrence, strongest
 from telemetry_mcp.judge import Judge, judge
-from telemetry_mcp.merge import Merged, Part, merge
-from telemetry_mcp.question import SeriesQuery, Window
-from telemetry_mcp.server.argument import HOUR_MS, aligned, period, positive, step_of
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.server.argument import HOUR_MS, not_negative, period, positive
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, ExternalText, Lean, Number, Shape, envelope, iso, rounded, span
+from telemetry_mcp.server.finding import Finding, Looked, looked, saw, why
+from telemetry_mcp.server.scan import Scan, scan_of
+from telemetry_mcp.server.unjudged import Short, Unjudged, expected, sentences, shorts, unjudged
 
 ALL = "*"
 MOST = 20
-BASELINE_MS = 24 * HOUR_MS
-"""What is ordinary is learned from a day at least: in an hour, an outage would be half of what there is."""
+MOST_SERVICES = 10
+LEAST_S = 2.0
+"""Time to judge what has come, also where the sources took all of the deadline."""
 
 
-class Anomaly(Shape):
-    """`deviation` is in robust sigmas. `sources` saw it too: they are unusual at the same time."""
+class Anomaly(Lean):
+    """`deviation` is in robust sigmas; expected, lower and upper are those of the peak. `sources` saw it too: they
+    are unusual at the same time. A detector of a plugin draws no band."""
 
     service: str
     metric: str
+    unit: str
     start: str
     end: str
     peak: str
     value: Number | None
     expected: Number | None
+    lower: Number | None = None
+    upper: Number | None = None
     deviation: Number | None
+    relative_deviation: Number | None = None
     direction: Literal["up", "down"]
+    lens: str
     severity: Literal["low", "medium", "high"]
     ongoing: bool
     sources: list[str]
+    why: str
+
+
+class Ranked(Shape):
+    """A service with anomalies. `score` says how far several of its metrics agree, from `start` to `end`;
+    `metrics` are those that are unusual together then, of `judged` that could be judged."""
+
+    service: str
+    score: Number | None
+    metrics: list[str]
+    judged: int
+    start: str
+    end: str
 
 
 class Baseline(Shape):
-    """How ordinary values were told from unusual ones, and what could not be judged."""
+    """The history (`hours`, a point every `step_s`) that ordinary values were learned from, how many series follow
+    which season (`periods`), and what could not be judged. Nothing unusual was seen where confidence is low: that
+    may be for want of data."""
 
     hours: Number
+    step_s: Number
     method: str
     sensitivity: Number
     threshold: Number
+    periods: dict[str, int]
     series_judged: int
+    series_not_judged: int
     low_confidence: list[ExternalText]
     not_judged: list[ExternalText]
+    gaps: list[ExternalText]
 
 
 class Anomalies(Answer):
-    anomalies_detected: int
+    """`anomalies_detected` is null where nothing was found and nothing could be judged well: it is not known."""
+
+    summary: ExternalText
+    anomalies_detected: int | None
+    services: list[Ranked]
     anomalies: list[Anomaly]
     baseline: Baseline
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    merged: Merged
-    detection: Detection
+Found = tuple[Finding, Episode]
 
 
 async def answer(
-    call: Call, service: str, metric: str, sensitivity: float, hours: float, detector: str | None
+    call: Call, service: str, metric: str, hours: float, options: Options, detector: str | None
 ) -> Anomalies:
-    positive(sensitivity, "sensitivity")
-    by = judge(call.engine.registry, detector, Options(sensitivity))
+    positive(options.sensitivity, "sensitivity")
+    not_negative(options.min_relative, "min_relative")
+    by = judge(call.engine.registry, detector, options)
     metrics = call.engine.metrics if metric == ALL else (call.metric(metric),)
     lookback = call.engine.config.defaults.lookback
-    asked = period(call.now_ms, lookback, hours=hours)
-    window = Window(min(asked.start_ms, call.now_ms - BASELINE_MS), asked.end_ms)
-    step_ms = step_of(window)
-    window = aligned(window, step_ms)
-    if service != ALL:
+    services = () if service == ALL else (service,)
+    scan = scan_of(services, metrics, period(call.now_ms, lookback, hours=hours), lookback)
+    if services:
         await call.service(service)
-    question = SeriesQuery(() if service == ALL else (service,), metrics, window, step_ms)
-    outcomes = await call.ask(question)
-    merged = merge(outcomes, call.engine.config.catalog, window, step_ms)
-    detections = await by.judged([(m.timestamps_ms, m.values) for m in merged])
-    findings = [Finding(m, detection) for m, detection in zip(merged, detections, strict=True)]
-    found = sorted(
-        (
-            (finding, episode)
-            for finding in findings
-            for episode in finding.detection.episodes
-            if episode.end_ms >= asked.start_ms
-        ),
-        key=lambda pair: -pair[1].deviation,
-    )
+    outcomes = await call.ask(scan.question)
+    seen = await judged(call, scan, outcomes, by)
+    found = sorted(((f, e) for f in seen.findings for e in f.episodes), key=lambda pair: -pair[1].deviation)
     if len(found) > MOST:
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
-    said = [warning for m in merged for warning in m.warnings]
-    witnesses = await heard(by, [finding for finding, _ in found[:MOST]])
+    due = expected(scan, call.engine.registry)
+    short = list(shorts(outcomes, call.engine.registry, due))
+    unknown = unjudged(scan, seen.findings, short, due, call.engine.seen)
+    sure = any(not f.blind and not f.unsure for f in seen.findings)
     return Anomalies(
-        anomalies_detected=len(found),
-        anomalies=[anomaly(finding, episode, witnesses) for finding, episode in found[:MOST]],
-        baseline=baseline(findings, window, sensitivity, service, metrics),
-        window=span(aligned(asked, step_ms), step_ms),
-        **envelope(outcomes, more=(*call.warnings, *said)),
+        summary=summary(seen.findings, found, unknown, short),
+        anomalies_detected=len(found) if found or sure else None,
+        services=ranked(found, seen.findings, scan),
+        anomalies=[anomaly(finding, episode, seen) for finding, episode in found[:MOST]],
+        baseline=baseline(scan, seen.findings, unknown, by),
+        window=span(scan.asked, scan.step_ms),
+        **envelope(outcomes, more=(*call.warnings, *(w for f in seen.findings for w in f.merged.warnings))),
     )
 
 
-Witnesses = dict[tuple[str, str], list[tuple[Part, Detection]]]
-"""Service and metric -> the other sources that have it, and what is unusual in their own series."""
+async def judged(call: Call, scan: Scan, outcomes: Sequence[Outcome[Series]], by: Judge) -> Looked:
+    """In a worker thread, so that other calls go on; a detector that does not come to an end is left behind."""
+    with move_on_after(max(LEAST_S, call.deadline.left_s)):
+        return await to_thread.run_sync(
+            lambda: looked(scan, outcomes, call.engine.config.catalog, by), abandon_on_cancel=True
+        )
+    call.warnings.append("the series were not judged within the deadline: raise deadline_s, or ask for less")
+    return Looked()
 
 
-async def heard(by: Judge, findings: Sequence[Finding]) -> Witnesses:
-    merged = {(f.merged.service, f.merged.metric): f.merged for f in findings}
-    parts = [(key, part) for key, m in merged.items() for part in m.parts[1:] if part.factor is not None]
-    detections = await by.judged([(part.timestamps_ms, part.values) for _, part in parts])
-    found: Witnesses = {}
-    for (key, part), detection in zip(parts, detections, strict=True):
-        found.setdefault(key, []).append((part, detection))
-    return found
-
-
-def anomaly(finding: Finding, episode: Episode, witnesses: Witnesses) -> Anomaly:
-    merged = finding.merged
-    others = witnesses.get((merged.service, merged.metric), [])
+def anomaly(found: Finding, episode: Episode, seen: Looked) -> Anomaly:
+    merged = found.merged
+    witnesses = seen.witnesses.get((merged.service, merged.metric), ())
     return Anomaly(
         service=merged.service,
         metric=merged.metric,
+        unit=merged.unit,
         start=iso(episode.start_ms) or "",
         end=iso(episode.end_ms) or "",
         peak=iso(episode.peak_ms) or "",
         value=rounded(episode.value),
         expected=rounded(episode.expected),
+        lower=rounded(episode.lower),
+        upper=rounded(episode.upper),
         deviation=rounded(episode.deviation, 3),
+        relative_deviation=rounded(episode.relative, 3),
         direction=episode.direction,
+        lens=episode.lens,
         severity=episode.severity,
         ongoing=episode.ongoing,
-        sources=[merged.parts[0].source, *(part.source for part, own in others if saw(part, own, episode))],
+        sources=[merged.parts[0].source, *(each[0].source for each in witnesses if saw(each, episode))],
+        why=why(found, episode),
     )
 
 
-def saw(part: Part, own: Detection, episode: Episode) -> bool:
-    """Whether another source's own series is unusual at the same time, in the same direction."""
-    slack = part.step_ms or 0
-    return any(
-        other.direction == episode.direction
-        and other.start_ms - slack <= episode.end_ms
-        and other.end_ms + slack >= episode.start_ms
-        for other in own.episodes
+def ranked(found: Sequence[Found], findings: Iterable[Finding], scan: Scan) -> list[Ranked]:
+    """The services with anomalies, those first whose metrics agree most: see `analysis.rank`."""
+    judged = Counter(finding.service for finding in findings if not finding.blind)
+    own: dict[str, list[Found]] = {}
+    for finding, episode in found:
+        own.setdefault(finding.service, []).append((finding, episode))
+    rows = [(together(pairs, scan), service, pairs) for service, pairs in own.items()]
+    rows.sort(key=lambda row: (-row[0].score, row[1]))
+    return [rank(most, pairs, judged[service]) for most, service, pairs in rows[:MOST_SERVICES]]
+
+
+def together(pairs: Sequence[Found], scan: Scan) -> Concurrence:
+    """When the metrics of a service agree most inside the asked window."""
+    names = sorted({finding.metric for finding, _ in pairs})
+    return strongest(
+        np.array([names.index(finding.metric) for finding, _ in pairs]),
+        np.array([max(episode.start_ms, scan.asked.start_ms) for _, episode in pairs]),
+        np.array([episode.end_ms + finding.merged.step_ms for finding, episode in pairs]),
+        np.array([episode.deviation for _, episode in pairs]),
     )
 
 
-def baseline(
-    findings: Sequence[Finding], window: Window, sensitivity: float, service: str, metrics: Sequence[str]
-) -> Baseline:
-    """Series that could not be judged are named: they are not part of any "nothing unusual"."""
-    judged = [f for f in findings if f.detection.confidence != "none"]
-    unsure = [f for f in judged if f.detection.confidence == "low"]
-    unable = [
-        f"{f.merged.metric} of {f.merged.service}: {f.detection.reason}"
-        for f in findings
-        if f.detection.confidence == "none"
-    ]
-    without = set(metrics) - {f.merged.metric for f in findings}
-    unable += [
-        f"{metric} of {'any service' if service == ALL else service}: no data" for metric in sorted(without)
-    ]
+def rank(most: Concurrence, pairs: Sequence[Found], judged: int) -> Ranked:
+    members = [pairs[place] for place in most.stretches]
+    return Ranked(
+        service=members[0][0].service,
+        score=rounded(most.score, 3),
+        metrics=list(dict.fromkeys(finding.metric for finding, _ in members)),
+        judged=judged,
+        start=iso(min(episode.start_ms for _, episode in members)) or "",
+        end=iso(max(episode.end_ms for _, episode in members)) or "",
+    )
+
+
+def baseline(scan: Scan, findings: Sequence[Finding], unknown: Sequence[Unjudged], by: Judge) -> Baseline:
+    judged = [finding for finding in findings if not finding.blind]
+    first = judged[0].detection if judged else None
     return Baseline(
-        hours=rounded(window.duration_ms / HOUR_MS) or 0,
-        method=findings[0].detection.method if findings else "none",
-        sensitivity=sensitivity,
-        threshold=rounded(findings[0].detection.threshold if findings else 0.0) or 0.0,
+        hours=rounded(scan.window.duration_ms / HOUR_MS) or 0,
+        step_s=rounded(scan.step_ms / 1000) or 0,
+        method=first.method if first else by.name or "none",
+        sensitivity=by.options.sensitivity,
+        threshold=rounded(max((f.detection.threshold for f in judged), default=0.0)) or 0,
+        periods=dict(Counter(finding.season for finding in judged).most_common()),
         series_judged=len(judged),
-        low_confidence=[f"{f.merged.metric} of {f.merged.service}: {f.detection.reason}" for f in unsure][:MOST],
-        not_judged=unable[:MOST],
+        series_not_judged=len(unknown),
+        low_confidence=sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure)[:MOST],
+        not_judged=sentences(unknown)[:MOST],
+        gaps=[gap for finding in judged for gap in gaps(finding)][:MOST],
     )
+
+
+def gaps(finding: Finding) -> Iterator[str]:
+    for gap in finding.gaps:
+        yield f"{finding.metric} of {finding.service}: no data {iso(gap.start_ms)} to {iso(gap.end_ms)}"
+
+
+def summary(
+    findings: Sequence[Finding], found: Sequence[Found], unknown: Sequence[Unjudged], short: Sequence[Short]
+) -> str:
+    """One sentence that never takes silence for an all-clear."""
+    judged = [finding for finding in findings if not finding.blind]
+    unsure = [finding for finding in judged if finding.unsure]
+    sure, total = len(judged) - len(unsure), len(judged) + len(unknown)
+    said = []
+    if found:
+        services = len({finding.service for finding, _ in found})
+        of = len({finding.service for finding in judged})
+        what = "1 anomaly" if len(found) == 1 else f"{len(found)} anomalies"
+        said.append(f"{what} in {services} of {of} services")
+    elif sure:
+        said.append(f"nothing unusual in the {sure} series that could be judged well")
+    else:
+        said.append("Unknown: nothing unusual was seen, and no series could be judged well")
+    if unsure:
+        said.append(f"of {len(unsure)} of {total} series too little is known")
+    if unknown:
+        said.append(f"{len(unknown)} of {total} series could not be judged")
+    if short:
+        names = ", ".join(source.source for source in short)
+        said.append(f"what else {names} would have said is unknown")
+    return "; ".join(said)

@@ -64,6 +64,12 @@ def positive(value: float, name: str) -> float:
     return value
 
 
+def not_negative(value: float, name: str) -> float:
+    if not isfinite(value) or value < 0:
+        raise QuestionError(f"{name}={value:g} must be 0 or a number greater than 0")
+    return value
+
+
 def finite(value: float, name: str) -> float:
     if not isfinite(value):
         raise QuestionError(f"{name}={value} must be a finite number")

@@ -9,9 +9,9 @@ from typing import Literal
 from telemetry_mcp.analysis.sli import Comparison, Compliance, compliance, windowed
 from telemetry_mcp.analysis.slo import Budget, Verdict, budget, burn_rate, exhaustion_ms, objective_ppm, verdict
 from telemetry_mcp.catalog import echo, suggest
-from telemetry_mcp.config import DEFAULT_OBJECTIVE, Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, numbers
+from telemetry_mcp.objective.setting import DEFAULT_OBJECTIVE, Objective
 from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, finite, period, positive, step_of
 from telemetry_mcp.server.call import Call
@@ -135,7 +135,7 @@ def target_of(call: Call, objective: Objective) -> Target:
     return ad_hoc(
         call,
         objective.service,
-        objective.metric,
+        str(objective.metric),
         objective.threshold,
         objective.objective,
         objective.comparison,

@@ -98,12 +98,12 @@ def current(reading: Reading, catalog: Catalog, now_ms: int) -> Current:
         age_s=max(0, now_ms // 1000 - reading.at_ms // 1000),
         others=[
             Beside(
-                source=source,
-                value=rounded(value),
-                difference=rounded(difference.median),
-                agreement=difference.agreement,
+                source=other.source,
+                value=rounded(other.value),
+                difference=rounded(other.difference),
+                agreement="agree" if other.agrees else "differ",
             )
-            for source, value, _, difference in reading.others
+            for other in reading.others
         ],
     )
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from telemetry_mcp.analysis.agreement import Verdict
 from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Merged, Part, merge, numbers
+from telemetry_mcp.merge import Merged, merge, numbers
 from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.part import Part
 from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.budget import Size, fitted
@@ -47,7 +49,7 @@ class Provenance(Lean):
     step_s: Number | None
     mean: Number | None
     difference: Number | None = None
-    agreement: Literal["agree", "differ", "unknown"] | None = None
+    agreement: Verdict | None = None
     points: Points | None = None
 
 
@@ -204,8 +206,8 @@ def provenance(part: Part, points: Points | None) -> Provenance:
         samples=part.samples,
         step_s=rounded(part.step_ms / 1000) if part.step_ms else None,
         mean=rounded(float(part.values.mean())) if part.samples else None,
-        difference=rounded(difference.median) if difference else None,
-        agreement=difference.agreement if difference else None,
+        difference=rounded(difference.bias) if difference else None,
+        agreement=difference.verdict if difference else None,
         points=points,
     )
 

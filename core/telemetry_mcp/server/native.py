@@ -9,8 +9,8 @@ import numpy as np
 from telemetry_mcp.analysis.anomaly import score
 from telemetry_mcp.catalog import Metric, echo, suggest
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import bucketed, coarser, part_of
 from telemetry_mcp.model import Series
+from telemetry_mcp.part import bucketed, coarser, part_of
 from telemetry_mcp.question import NativeQuery, Window
 from telemetry_mcp.server.argument import aligned, period, step_of
 from telemetry_mcp.server.budget import Size, fitted

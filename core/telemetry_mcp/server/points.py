@@ -8,7 +8,8 @@ import numpy as np
 
 from telemetry_mcp.analysis.anomaly import detect
 from telemetry_mcp.analysis.downsample import Downsampled, min_max
-from telemetry_mcp.merge import Floats, Ints, Merged, Part, bucketed, coarser, numbers
+from telemetry_mcp.merge import Merged, numbers
+from telemetry_mcp.part import Floats, Ints, Part, bucketed, coarser
 from telemetry_mcp.question import Window
 from telemetry_mcp.server.envelope import Lean, Number, Shape, iso, rounded
 

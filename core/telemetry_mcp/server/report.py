@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telemetry_mcp.analysis.slo import Verdict
-from telemetry_mcp.config import Objective
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, merge
 from telemetry_mcp.model import Outcome, Series, Service, Slo
+from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.question import SeriesQuery, SloQuery, Window
 from telemetry_mcp.server.argument import HOUR_MS, aligned, period, reaches, step_of
 from telemetry_mcp.server.call import Call
@@ -198,7 +198,7 @@ def unasked(name: str | None, objective: Objective, reason: str) -> ReportRow:
     return ReportRow(
         slo=name,
         service=objective.service,
-        metric=objective.metric,
+        metric=str(objective.metric),
         threshold=objective.threshold,
         objective_percentage=objective.objective,
         window_hours=rounded(objective.window / 3600),

@@ -10,11 +10,12 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
-from telemetry_mcp.config import DEFAULT_OBJECTIVE
+from telemetry_mcp.analysis.anomaly import Options, Period, Sought
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
 from telemetry_mcp.model import Outcome
+from telemetry_mcp.objective.setting import DEFAULT_OBJECTIVE
 from telemetry_mcp.server import anomalies, compliance, current, history, incidents, native, overview, standing
 from telemetry_mcp.server.argument import LONGEST_TEXT, positive
 from telemetry_mcp.server.call import Call
@@ -173,13 +174,19 @@ async def detect_anomalies(
     metric: Annotated[Text, Field(description='"*" for all')] = "*",
     sensitivity: Annotated[float, Field(description="smaller finds more")] = 3.0,
     hours: float = 24,
+    direction: Sought = "both",
+    min_relative: Annotated[float, Field(description="least share off the expected")] = 0,
+    period: Period = "auto",
+    guard: Annotated[bool, Field(description="habitual excursions are ordinary")] = True,
+    polled: Annotated[bool, Field(description="judge by earlier points alone")] = False,
     detector: Annotated[Text | None, Field(description="a configured one")] = None,
     deadline_s: float | None = None,
     fresh: bool = False,
 ) -> Annotated[CallToolResult, anomalies.Anomalies]:
-    """Unusual stretches, strongest first, and what could not be judged."""
+    """Unusual stretches, strongest first, services ranked, and what could not be judged."""
+    options = Options(sensitivity, direction, min_relative, period, guard, polled)
     return await answered(
-        ctx, deadline_s, fresh, lambda call: anomalies.answer(call, service, metric, sensitivity, hours, detector)
+        ctx, deadline_s, fresh, lambda call: anomalies.answer(call, service, metric, hours, options, detector)
     )
 
 

@@ -156,7 +156,6 @@ async def unusual(desk: Desk) -> Told:
     answer = await desk.call("detect_anomalies", hours=ANOMALY_HOURS)
     found = answer.rows("anomalies")
     now = [f"{row['metric']} of {row['service']}" for row in found if row["ongoing"]]
-    judged = (answer.fields.get("baseline") or {}).get("series_judged", 0)
     rows = [
         {
             "service": row["service"],
@@ -165,14 +164,22 @@ async def unusual(desk: Desk) -> Told:
             "for": "ongoing" if row["ongoing"] else f"{minutes_between(row['start'], row['end'])} min",
             "value": row["value"],
             "usually": row["expected"],
+            "what": row["lens"],
             "sources": len(row["sources"]),
         }
         for row in sorted(found, key=lambda row: not row["ongoing"])
     ]
     shown = f"; {MOST} are shown" if len(rows) > MOST else ""
-    facts = [f"{answer.fields.get('anomalies_detected', 0)} unusual stretches in {judged} series{shown}."]
+    facts = [f"{answer.fields.get('summary', 'Unknown: there is no answer')}{shown}."]
+    facts += [agreeing(row) for row in answer.rows("services")[:1]]
     facts.append(f"Still going on: {', '.join(now)}." if now else "None of them is still going on.")
     return Told([answer], tabled(rows[:MOST]), facts)
+
+
+def agreeing(service: Row) -> str:
+    """Where most metrics are unusual together."""
+    named = f"{', '.join(service['metrics'])} ({len(service['metrics'])} of {service['judged']} metrics)"
+    return f"Most metrics agree at {service['service']}, from {clock(service['start'])} UTC: {named}."
 
 
 async def appetite(desk: Desk) -> Told:

@@ -1,0 +1,189 @@
+"""One source's share in a merged series: what it gave, in the metric's unit, and where that lies on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telemetry_mcp.analysis import bucket
+from telemetry_mcp.analysis.agreement import Difference
+from telemetry_mcp.analysis.sample import clean
+from telemetry_mcp.analysis.statistic import median
+from telemetry_mcp.catalog import Catalog, Metric
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.question import Window
+from telemetry_mcp.unit import COUNTED, factor
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MIN_SAMPLES = 0.5
+"""A bucket needs this share of the samples its source should have there."""
+ALIKE = 1.5
+"""Steps that differ by less than this are one and the same: sources jitter."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One source's share in a merged series, already in the metric's unit and on its own grid.
+
+    `factor` is what its values were multiplied by; None where its unit cannot be converted, and then the
+    part is shown but never chosen or compared. `declared` is whether the source says its unit; where it does not,
+    the factor may have been `inferred` from another source. `series` counts those that were put together. `odd`
+    is how many times the shown source's values it reads, where that is a factor of units but it declares its own.
+    `filled` counts the gaps of the shown series that are filled from it.
+    """
+
+    source: str
+    query: str
+    unit: str
+    factor: float | None
+    step_ms: int | None
+    samples: int
+    timestamps_ms: Ints
+    values: Floats
+    declared: bool = True
+    inferred: bool = False
+    series: int = 1
+    difference: Difference | None = None
+    odd: float | None = None
+    filled: int = 0
+
+
+class Shares(NamedTuple):
+    """What all sources gave of one metric of one service, the configured owner first, in `unit`."""
+
+    unit: str
+    parts: list[Part]
+    warnings: list[str]
+
+
+def collected(outcomes: Iterable[Outcome[Series]], catalog: Catalog) -> dict[tuple[str, str], Shares]:
+    """The shares in each (service, metric); sources in their own order after the owner, what cannot be converted
+    last. A metric without a unit in the catalog takes the first that a source declares."""
+    given: dict[tuple[str, str], list[tuple[str, list[Series]]]] = {}
+    for outcome in outcomes:
+        for key, several in grouped(outcome.reply.items).items():
+            if key[1] in catalog:
+                given.setdefault(key, []).append((outcome.source, several))
+    return {key: shares(*key, replies, catalog[key[1]]) for key, replies in given.items()}
+
+
+def grouped(items: Sequence[Series]) -> dict[tuple[str, str], list[Series]]:
+    groups: dict[tuple[str, str], list[Series]] = {}
+    for series in items:
+        groups.setdefault((series.service, series.metric), []).append(series)
+    return groups
+
+
+def shares(service: str, metric: str, replies: Sequence[tuple[str, list[Series]]], spec: Metric) -> Shares:
+    ordered = sorted(replies, key=lambda reply: reply[0] != spec.owner)
+    unit = spec.unit or next((several[0].unit for _, several in ordered if several[0].unit), "")
+    parts, warnings = [], []
+    for source, several in ordered:
+        part = part_of(source, several, spec, unit)
+        parts.append(part)
+        if part.factor is None:
+            what = f"{source} gives {metric} of {service} in {part.unit}"
+            warnings.append(f"{what}, which is not convertible to {unit}: not merged")
+        if len(several) > 1:
+            what = f"{source} gave {len(several)} series of {metric} for {service}"
+            warnings.append(f"{what}: their {spec.aggregate} is used; aggregate in its query")
+    parts.sort(key=lambda part: part.factor is None)
+    return Shares(unit, parts, warnings)
+
+
+def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = "") -> Part:
+    """One source's series of a metric, sorted, without non-numbers, in `unit`; a counter's as rates."""
+    first = several[0]
+    declared = first.unit
+    if metric.kind == "counter" and (not declared or declared in COUNTED):
+        several = [risen(series) for series in several]
+        first, declared = several[0], COUNTED.get(declared, "")
+    by = 1.0 if not declared or not unit else factor(declared, unit)
+    timestamps, values = first.timestamps_ms, first.values
+    if len(several) > 1:
+        timestamps = np.concatenate([series.timestamps_ms for series in several])
+        values = np.concatenate([series.values for series in several])
+    step_ms = None
+    if len(timestamps) > 1:
+        steps = np.diff(timestamps)
+        if steps.min() <= 0:
+            steps = np.diff(np.unique(timestamps))
+            timestamps, values = instants(timestamps, values, metric.aggregate)
+        step_ms = int(median(steps)) if len(steps) else None
+    numbers = np.isfinite(values)
+    if not numbers.all():
+        # After the step is known: a sample that is no number still shows at which distance the source measures.
+        timestamps, values = timestamps[numbers], values[numbers]
+    return Part(
+        source=source,
+        query=first.query,
+        unit=first.unit or unit,
+        factor=by,
+        step_ms=step_ms,
+        samples=len(values),
+        timestamps_ms=timestamps,
+        values=values if by is None or by == 1.0 else values * by,
+        declared=bool(declared),
+        series=len(several),
+    )
+
+
+def risen(series: Series) -> Series:
+    """A counter as what it rises by per second."""
+    samples = clean(series.timestamps_ms, series.values)
+    timestamps, values = bucket.rates(samples.timestamps_ms, samples.values)
+    return Series(series.service, series.metric, timestamps, values, series.unit, series.labels, series.query)
+
+
+def instants(timestamps: Ints, values: Floats, aggregate: str) -> tuple[Ints, Floats]:
+    """Sorted, one value an instant: what several label sets say at the same time is put together."""
+    numbers = np.isfinite(values)
+    unique, place = np.unique(timestamps[numbers], return_inverse=True)
+    put_together = bucket.highest if aggregate == "max" else bucket.mean
+    return unique, put_together(place, values[numbers], len(unique))[0]
+
+
+def coarser(step_ms: int, part: Part) -> int:
+    """A step that both have: the larger one, in whole multiples of the smaller."""
+    native = part.step_ms or step_ms
+    return step_ms if native <= step_ms * ALIKE else -(-native // step_ms) * step_ms
+
+
+def finer(part: Part, step_ms: int) -> bool:
+    """Whether several of the part's samples make one bucket of this step."""
+    return part.step_ms is not None and part.step_ms * ALIKE < step_ms
+
+
+def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats:
+    """The part on the grid of epoch-aligned buckets of `step_ms` that the window covers; gaps only where its
+    unit cannot be converted. Where several samples make a bucket, a mean is weighted by the time each stands for,
+    and buckets that the window cuts are left empty."""
+    first = window.start_ms // step_ms
+    size = max(1, -(-window.end_ms // step_ms) - first)
+    if part.factor is None:
+        return np.full(size, np.nan)
+    timestamps, values = part.timestamps_ms, part.values
+    place = timestamps // step_ms - first
+    if len(place) and (place[0] < 0 or place[-1] >= size):
+        inside = (place >= 0) & (place < size)
+        place, timestamps, values = place[inside], timestamps[inside], values[inside]
+    if part.step_ms == step_ms and (len(place) < 2 or np.diff(place).min() > 0):
+        grid = np.full(size, np.nan)
+        grid[place] = values
+        return grid
+    if aggregate == "max":
+        grid, counts = bucket.highest(place, values, size)
+    else:
+        weights = bucket.holding(timestamps, part.step_ms) if part.step_ms else None
+        grid, counts = bucket.mean(place, values, size, weights)
+    grid[counts < MIN_SAMPLES * (step_ms / part.step_ms if part.step_ms else 1.0)] = np.nan
+    if finer(part, step_ms):
+        grid[:1] = np.nan if window.start_ms % step_ms else grid[:1]
+        grid[-1:] = np.nan if window.end_ms % step_ms else grid[-1:]
+    return grid

@@ -1,0 +1,153 @@
+"""What was found in one series, why, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from telemetry_mcp.analysis.anomaly import Detection, Episode
+from telemetry_mcp.catalog import Catalog
+from telemetry_mcp.judge import Judge
+from telemetry_mcp.merge import Merged, merge
+from telemetry_mcp.model import Outcome, Series
+from telemetry_mcp.part import Part
+from telemetry_mcp.question import Window
+from telemetry_mcp.server.envelope import iso, rounded
+from telemetry_mcp.server.scan import DAY_MS, WEEK_MS, Scan
+
+SEASON_MS = 3 * DAY_MS
+"""In less history nobody can tell the pattern of the day."""
+LATE_STEPS = 3
+LATE_MS = 1_800_000
+"""A series has stopped when its newest number is more than three steps and half an hour old."""
+SEASONS: Mapping[int | None, str] = {DAY_MS: "1d", WEEK_MS: "7d", None: "none"}
+AT_THIS_TIME: Mapping[int | None, str] = {DAY_MS: " at this time of day", WEEK_MS: " at this time of the week"}
+UNITS: Mapping[str, str] = {"percent": " percent", "ratio": "", "count": "", "per_s": "/s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One series, and the `episodes` that touch the asked window.
+
+    `blind` says why it could not be judged, `unsure` why its judgement may be wrong: both are empty where there is
+    nothing to say. `gaps` are the spans of the asked window without data.
+    """
+
+    merged: Merged
+    detection: Detection
+    episodes: tuple[Episode, ...] = ()
+    blind: str = ""
+    unsure: str = ""
+    gaps: tuple[Window, ...] = ()
+
+    @property
+    def service(self) -> str:
+        return self.merged.service
+
+    @property
+    def metric(self) -> str:
+        return self.merged.metric
+
+    @property
+    def season(self) -> str:
+        return SEASONS.get(self.detection.period_ms, "none")
+
+
+Witness = tuple[Part, Detection]
+"""Another source's own series, and what is unusual in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the replies to a scan come to. `witnesses` are by service and metric, where something was found."""
+
+    findings: Sequence[Finding] = ()
+    witnesses: Mapping[tuple[str, str], Sequence[Witness]] = field(default_factory=dict)
+
+
+def looked(scan: Scan, outcomes: Sequence[Outcome[Series]], catalog: Catalog, by: Judge) -> Looked:
+    """Everything merged and judged. Many series take a while: it is for a worker thread."""
+    findings = [finding(scan, merged, by) for merged in merge(outcomes, catalog, scan.window, scan.step_ms)]
+    witnesses = {
+        (found.service, found.metric): [
+            (part, by.detection(part.timestamps_ms, part.values))
+            for part in found.merged.parts[1:]
+            if part.factor is not None
+        ]
+        for found in findings
+        if found.episodes
+    }
+    return Looked(findings, witnesses)
+
+
+def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
+    numbers = np.flatnonzero(np.isfinite(merged.values))
+    # The history begins with the first number: what lies before it is no gap.
+    first = int(numbers[0]) if len(numbers) else 0
+    times, values = merged.timestamps_ms[first:], merged.values[first:]
+    detection = by.detection(times, values)
+    if not len(numbers):
+        return Finding(merged, detection, blind="no data")
+    if detection.confidence == "none":
+        return Finding(merged, detection, blind=detection.reason)
+    step_ms, last_ms = merged.step_ms, int(merged.timestamps_ms[numbers[-1]])
+    if last_ms + step_ms <= scan.asked.start_ms:
+        return Finding(merged, detection, blind=f"no data since {iso(last_ms)}")
+    stopped = scan.window.end_ms - last_ms - step_ms > max(LATE_STEPS * step_ms, LATE_MS)
+    return Finding(
+        merged,
+        detection,
+        tuple(
+            replace(episode, ongoing=episode.ongoing and not stopped)
+            for episode in detection.episodes
+            if episode.end_ms + step_ms > scan.asked.start_ms
+        ),
+        unsure="; ".join(doubts(detection, by, last_ms - int(times[0]))),
+        gaps=tuple(gaps(scan, detection, last_ms if stopped else None)),
+    )
+
+
+def doubts(detection: Detection, by: Judge, length_ms: int) -> Iterator[str]:
+    if detection.confidence == "low":
+        yield detection.reason
+    if by.detector is None and by.options.period == "auto" and length_ms < SEASON_MS:
+        yield f"{length_ms / DAY_MS:.1f} days of history: no daily pattern can be known"
+
+
+def gaps(scan: Scan, detection: Detection, stopped_ms: int | None) -> Iterator[Window]:
+    """The spans without data inside the asked window; of a series that has stopped, the one until now too."""
+    found = [(gap.start_ms, gap.end_ms) for gap in detection.gaps]
+    if stopped_ms is not None:
+        found.append((stopped_ms, scan.window.end_ms))
+    yield from (Window(start, end) for start, end in found if end > scan.asked.start_ms)
+
+
+def saw(witness: Witness, episode: Episode) -> bool:
+    """Whether another source's own series is unusual at the same time, in the same direction."""
+    part, own = witness
+    slack = part.step_ms or 0
+    return any(
+        other.direction == episode.direction
+        and other.start_ms - slack <= episode.end_ms
+        and other.end_ms + slack >= episode.start_ms
+        for other in own.episodes
+    )
+
+
+def why(found: Finding, episode: Episode) -> str:
+    """What was expected and how wide the band around it is, and what made it so wide."""
+    detection, unit = found.detection, UNITS.get(found.merged.unit, f" {found.merged.unit}".rstrip())
+    if episode.lens == "left constant value":
+        return f"it had held {rounded(episode.expected)}{unit} so far"
+    if episode.lens == "flatline":
+        return f"it moves all the time, and stood still at {rounded(episode.value)}{unit}"
+    band = ""
+    if episode.upper is not None and episode.lower is not None:
+        band = f" +/- {rounded((episode.upper - episode.lower) / 2, 2)}"
+    at = AT_THIS_TIME.get(detection.period_ms, "")
+    said = f"expected {rounded(episode.expected)}{band}{unit}{at}"
+    if detection.binding == "habitual excursions" and detection.habit is not None:
+        return f"{said}; habitual excursions up to +/-{rounded(detection.habit, 2)}"
+    return f"{said}; band: {detection.binding}" if detection.binding != "none" else said
