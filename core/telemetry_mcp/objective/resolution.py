@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from telemetry_mcp.catalog import Catalog, Metric, suggest
 from telemetry_mcp.objective.document import Backend
-from telemetry_mcp.objective.setting import Objective, Query
+from telemetry_mcp.objective.setting import Amounts, Objective, Query
 
 DAY_S = 86_400.0
 LONGEST_S = {"day": DAY_S, "week": 7 * DAY_S, "month": 31 * DAY_S, "quarter": 92 * DAY_S, "year": 366 * DAY_S}
-UNITS = {"count": "count", "rate": "per_s", "counter": "count", None: "count"}
+RATES = ("per_s", "per_min", "per_h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,12 @@ def resolved(
         return objective
     for key, query in native.items():
         named[key] = f"slo:{draft.name}:{key}"
-        made.metrics[named[key]] = Metric(unit=unit_of(key, objective), hidden=True)
+        made.metrics[named[key]] = hidden(key, objective)
         for source in asked:
             made.queries.setdefault(source, {})[named[key]] = query
     check_threshold(draft, named, catalog, report)
-    return objective.model_copy(update={**named, "sources": tuple(asked)})
+    amounts = amounts_of(draft, named, catalog, report)
+    return objective.model_copy(update={**named, "sources": tuple(asked), "amounts": amounts})
 
 
 def check_threshold(draft: Draft, named: Mapping[str, str], catalog: Catalog, report: Report) -> None:
@@ -93,16 +94,36 @@ def is_metric(query: Query, catalog: Catalog) -> bool:
     return isinstance(query, str) and query in catalog.names
 
 
-def unit_of(key: str, objective: Objective) -> str:
+def hidden(key: str, objective: Objective) -> Metric:
+    """What a native query of an objective answers, as a metric that no other tool asks for."""
     if objective.kind == "events":
-        return UNITS[objective.amounts]
-    return "ratio" if key == "ratio" else ""
+        amounts = objective.amounts or "count"
+        kind: Literal["counter", "gauge"] = "counter" if amounts == "counter" else "gauge"
+        return Metric(kind=kind, unit="count" if amounts == "count" else "per_s", hidden=True)
+    return Metric(unit="ratio" if key == "ratio" else "", hidden=True)
+
+
+def amounts_of(draft: Draft, named: Mapping[str, str], catalog: Catalog, report: Report) -> Amounts | None:
+    """What the samples of an objective's events say: as it has it, else by its metrics, which must agree."""
+    if draft.objective.kind != "events" or draft.objective.amounts:
+        return draft.objective.amounts
+    told: set[Amounts] = {by_metric(catalog.metrics.get(metric)) for metric in named.values()}
+    if len(told) > 1:
+        words = " and ".join(f"{metric} as {by_metric(catalog.metrics.get(metric))}" for metric in named.values())
+        report(draft, "amounts", "is missing", f"Its metrics count differently ({words}): say what both are")
+    return min(told)
+
+
+def by_metric(metric: Metric | None) -> Amounts:
+    if metric is not None and metric.kind == "counter":
+        return "counter"
+    return "rate" if metric is not None and metric.unit in RATES else "count"
 
 
 def asked_of(
     draft: Draft, native: Mapping[str, Query], catalog: Catalog, sources: Mapping[str, str], report: Report
 ) -> tuple[str, ...]:
-    """The source for native queries: the one named for the file, else the one that the document names, else the only
+    """The source for native queries: the one named for the file, else that which the document names, else the only
     one of its kind."""
     backend = draft.backend
     if backend is None:

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 
+from anyio import to_thread
+
+from telemetry_mcp.analysis.burn import State
 from telemetry_mcp.analysis.slo import Verdict
+from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.errors import QuestionError
-from telemetry_mcp.merge import Merged, merge
-from telemetry_mcp.model import Outcome, Series, Service, Slo
+from telemetry_mcp.model import Outcome, Service, Slo
 from telemetry_mcp.objective.setting import Objective
-from telemetry_mcp.question import SeriesQuery, SloQuery, Window
-from telemetry_mcp.server.argument import HOUR_MS, aligned, period, reaches, step_of
+from telemetry_mcp.question import SloQuery, Window
+from telemetry_mcp.server.argument import HOUR_MS
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.compliance import FINE_POINTS, Judged, Target, judge, percentage, sentence, target_of
+from telemetry_mcp.server.compliance import planned
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
+from telemetry_mcp.server.slo.judgement import Judged, judged
+from telemetry_mcp.server.slo.plan import Plan, questions
+from telemetry_mcp.server.slo.shape import compliant
 
 DEFAULT_METRICS = ("availability", "error_rate", "latency_p95")
 DEFAULT_WINDOW_S = 720 * 3600.0
 VENDOR_WINDOW_MS = 30 * 24 * HOUR_MS
 VERDICTS: tuple[Verdict, ...] = ("BREACHED", "AT_RISK", "UNKNOWN", "COMPLIANT")
 """The worst first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An objective that can be asked: what is to hold, over which window, and the period before where the
-    look-back goes as far."""
-
-    slo: str | None
-    objective: Objective
-    target: Target
-    window: Window
-    before: Window | None
 
 
 class ReportRow(Shape):
@@ -50,8 +42,10 @@ class ReportRow(Shape):
     previous_percentage: Number | None
     trend: Number | None
     budget_remaining: Number | None
+    exhaustion: str | None
     data_coverage: Number | None
     status: Verdict
+    state: State | None
     summary: str
 
 
@@ -82,29 +76,30 @@ class SliReport(Answer):
 
 
 async def answer(call: Call) -> SliReport:
+    catalog = call.engine.config.catalog
     objectives, listed = await configured(call)
-    asked = [wanted_of(call, name, objective) for name, objective in objectives]
-    wanted = [each for each in asked if isinstance(each, Wanted)]
-    questions = [question_of(wanted, window) for window in periods(wanted)]
+    asked = [wanted(call, name, objective) for name, objective in objectives]
+    plans = [each for each in asked if isinstance(each, Plan)]
+    by_key = questions(plans, catalog)
     kept = SloQuery(Window(call.now_ms - VENDOR_WINDOW_MS, call.now_ms))
-    *answers, vendors = await call.ask_all(*questions, kept)
-    found = {
-        question.window: merged(call, outcomes, question)
-        for question, outcomes in zip(questions, answers, strict=True)
-    }
-    rows = [row(each, found) if isinstance(each, Wanted) else each for each in asked]
-    rows.sort(key=lambda r: VERDICTS.index(r.status))
-    counts = Counter(r.status for r in rows)
-    widest = max((each.window for each in wanted), key=lambda window: window.duration_ms, default=None)
+    *outcomes, vendors = await call.ask_all(*by_key.values(), kept)
+    answers = dict(zip(by_key, outcomes, strict=True))
+
+    def rows() -> list[ReportRow]:
+        return [row(judged(each, answers, catalog), catalog) if isinstance(each, Plan) else each for each in asked]
+
+    found = sorted(await to_thread.run_sync(rows), key=lambda r: VERDICTS.index(r.status))
+    counts = Counter(r.status for r in found)
+    widest = max((plan.whole.window for plan in plans), key=lambda window: window.duration_ms, default=None)
     return SliReport(
-        objectives=rows,
+        objectives=found,
         vendor_objectives=[vendor_row(outcome.source, slo) for outcome in vendors for slo in outcome.reply.items],
         compliant=counts["COMPLIANT"],
         at_risk=counts["AT_RISK"],
         breached=counts["BREACHED"],
         unknown=counts["UNKNOWN"],
         window=span(widest) if widest else None,
-        **envelope(listed, *answers, vendors, more=call.warnings),
+        **envelope(listed, *outcomes, vendors, more=call.warnings),
     )
 
 
@@ -120,61 +115,32 @@ async def configured(call: Call) -> tuple[list[tuple[str | None, Objective]], li
     return [(None, objective) for objective in made], outcomes
 
 
-def wanted_of(call: Call, name: str | None, objective: Objective) -> Wanted | ReportRow:
+def wanted(call: Call, name: str | None, objective: Objective) -> Plan | ReportRow:
     """The objective ready to be asked, or its row where it cannot be."""
-    lookback = call.engine.config.defaults.lookback
     try:
-        target = target_of(call, objective)
-        window = period(call.now_ms, lookback, hours=objective.window / 3600)
+        return planned(call, name, objective)
     except QuestionError as error:
         return unasked(name, objective, str(error))
-    window = aligned(window, step_of(window, points=FINE_POINTS))
-    before = Window(window.start_ms - window.duration_ms, window.start_ms)
-    return Wanted(
-        name, objective, target, window, before if reaches(before.start_ms, call.now_ms, lookback) else None
-    )
 
 
-def periods(wanted: Sequence[Wanted]) -> list[Window]:
-    return list(dict.fromkeys(window for each in wanted for window in (each.window, each.before) if window))
-
-
-def question_of(wanted: Sequence[Wanted], window: Window) -> SeriesQuery:
-    """All that is wanted of one period, in one question."""
-    targets = [each.target for each in wanted if window in (each.window, each.before)]
-    services = tuple(sorted({target.service for target in targets}))
-    metrics = tuple(sorted({target.metric for target in targets}))
-    return SeriesQuery(services, metrics, window, step_of(window, points=FINE_POINTS))
-
-
-Found = dict[tuple[str, str], Merged]
-
-
-def merged(call: Call, outcomes: Sequence[Outcome[Series]], question: SeriesQuery) -> Found:
-    found = merge(outcomes, call.engine.config.catalog, question.window, question.step_ms)
-    return {(m.service, m.metric): m for m in found}
-
-
-def row(wanted: Wanted, found: dict[Window, Found]) -> ReportRow:
-    target, objective = wanted.target, wanted.objective
-    judged = judge(target, found[wanted.window].get((target.service, target.metric)), wanted.window)
-    earlier = None
-    if wanted.before:
-        earlier = judge(target, found[wanted.before].get((target.service, target.metric)), wanted.before)
+def row(found: Judged, catalog: Catalog) -> ReportRow:
+    told = compliant(found, catalog)
     return ReportRow(
-        slo=wanted.slo,
-        service=target.service,
-        metric=target.metric,
-        threshold=target.threshold,
-        objective_percentage=target.objective,
-        window_hours=rounded(objective.window / 3600),
-        compliance_percentage=percentage(judged.compliance),
-        previous_percentage=percentage(earlier.compliance) if earlier else None,
-        trend=trend(judged, earlier) if earlier else None,
-        budget_remaining=rounded(judged.budget.remaining),
-        data_coverage=rounded(judged.compliance.coverage),
-        status=judged.verdict,
-        summary=sentence(target, judged),
+        slo=told.slo,
+        service=told.service,
+        metric=told.metric,
+        threshold=told.threshold,
+        objective_percentage=told.objective_percentage,
+        window_hours=rounded(found.plan.period_ms / HOUR_MS),
+        compliance_percentage=told.compliance_percentage,
+        previous_percentage=told.previous.compliance_percentage if told.previous else None,
+        trend=told.previous.points if told.previous else None,
+        budget_remaining=told.error_budget.remaining,
+        exhaustion=told.exhaustion,
+        data_coverage=told.data_coverage,
+        status=told.status,
+        state=told.state,
+        summary=told.summary,
     )
 
 
@@ -198,7 +164,7 @@ def unasked(name: str | None, objective: Objective, reason: str) -> ReportRow:
     return ReportRow(
         slo=name,
         service=objective.service,
-        metric=str(objective.metric),
+        metric=" / ".join(str(metric) for _, metric in objective.parts()),
         threshold=objective.threshold,
         objective_percentage=objective.objective,
         window_hours=rounded(objective.window / 3600),
@@ -206,13 +172,9 @@ def unasked(name: str | None, objective: Objective, reason: str) -> ReportRow:
         previous_percentage=None,
         trend=None,
         budget_remaining=None,
+        exhaustion=None,
         data_coverage=None,
         status="UNKNOWN",
+        state="unknown",
         summary=f"Unknown: {reason}.",
     )
-
-
-def trend(now: Judged, then: Judged) -> float | None:
-    if now.compliance.ratio is None or then.compliance.ratio is None:
-        return None
-    return rounded(100 * (now.compliance.ratio - then.compliance.ratio))

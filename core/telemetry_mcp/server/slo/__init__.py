@@ -1,0 +1,1 @@
+"""Objectives judged: what is asked, what it comes to slice by slice, where it stands, and that in words."""
