@@ -187,3 +187,13 @@ def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats
         grid[:1] = np.nan if window.start_ms % step_ms else grid[:1]
         grid[-1:] = np.nan if window.end_ms % step_ms else grid[-1:]
     return grid
+
+
+def means(part: Part, window: Window, step_ms: int) -> Floats:
+    """The part on the same grid for comparison: by means, each sample in the buckets whose time it stands for."""
+    fits = part.step_ms == step_ms or finer(part, step_ms)
+    if part.factor is None or part.step_ms is None or part.samples < 2 or fits:
+        return bucketed(part, window, step_ms, "mean")
+    first, end = window.start_ms // step_ms, max(-(-window.end_ms // step_ms), window.start_ms // step_ms + 1)
+    edges = step_ms * np.arange(first, end + 1, dtype=np.int64)
+    return bucket.spread(part.timestamps_ms, part.values, part.step_ms, edges)

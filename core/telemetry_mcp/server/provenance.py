@@ -88,10 +88,6 @@ def relation(found: Difference, whole: bool) -> dict[str, object]:
         "concordance": rounded(found.concordance, 3) if whole else None,
         "shared": found.shared if whole or found.verdict == "insufficient" else None,
         "agreement": found.verdict,
-        "intervals": [
-            Interval(start=iso(start) or "", end=iso(end) or "")
-            for start, end in found.intervals[-MOST_INTERVALS:]
-        ]
-        or None,
+        "intervals": [Interval(start=iso(start) or "", end=iso(end) or "") for start, end in latest] or None,
         "intervals_total": len(found.intervals) or None,
     }
