@@ -77,7 +77,7 @@ def on_grid(service: str, metric: str, shares: Shares, spec: Metric, window: Win
     if notes:
         said.append(f"{what}: {'; '.join(notes)}: {shown.source} is shown")
     values = bucketed(shown, window, step, spec.aggregate)
-    others = [fill(values, part, bucketed(part, window, step, spec.aggregate)) for part in others]
+    others = filled(values, others, window, step, spec.aggregate)
     first = window.start_ms // step * step
     return Merged(
         service=service,
@@ -206,11 +206,16 @@ def note(shown: Part, part: Part, unit: str) -> str:
     return f"{part.source} reads {much} {side} {shown.source} (bias {measure}{r})"
 
 
-def fill(values: Floats, part: Part, own: Floats) -> Part:
-    """Puts a part's own values, without its bias, into the gaps of `values`, if it agrees; counts them."""
-    found = part.difference
-    if found is None or found.verdict != "agree" or found.bias is None:
-        return part
-    gaps = np.isnan(values) & np.isfinite(own)
-    values[gaps] = own[gaps] - found.bias
-    return replace(part, filled=int(gaps.sum()))
+def filled(values: Floats, others: Sequence[Part], window: Window, step_ms: int, aggregate: str) -> list[Part]:
+    """The other parts, once the gaps in `values` are filled from those that agree, in their order: with what each
+    has in the same bucket, its bias taken off."""
+    out = []
+    for part in others:
+        found, gaps = part.difference, np.isnan(values)
+        if found and found.verdict == "agree" and found.bias is not None and gaps.any():
+            own = bucketed(part, window, step_ms, aggregate)
+            gaps &= np.isfinite(own)
+            values[gaps] = own[gaps] - found.bias
+            part = replace(part, filled=int(gaps.sum()))
+        out.append(part)
+    return out
