@@ -140,6 +140,10 @@ def detect(
     if confidence == "none":
         return _unknown(samples, len(values), reason, threshold)
     seen = _seen(samples, period=period, guard=guard, polled=polled)
+    if not np.isfinite(seen.expected).any():
+        return _unknown(
+            samples, len(values), f"{_points(samples.values.size)}: too few to judge any by its past", threshold
+        )
     detection = _band(samples, seen, len(values), threshold)
     found = episodes(
         timestamps_ms,
@@ -161,7 +165,7 @@ def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) ->
     """How unusual each input point is, in robust sigmas from 0 to 99; NaN where there is no number.
 
     Of points with equal timestamps only the last is scored. With `causal` a point is judged by points before it
-    alone (so a score never changes when data arrive); the first 30 then score 0, as nothing can be said of them.
+    alone (so a score never changes when data arrive); until enough has been seen, 30 points at least, it scores 0.
     Fewer than 5 numbers all score 0: too few to tell.
     """
     samples = clean(timestamps_ms, values)
@@ -171,7 +175,9 @@ def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) ->
 
 
 def _seen(samples: Samples, *, period: Period = "auto", guard: bool = True, polled: bool) -> View:
-    return view_of_past(samples, period=period) if polled else view(samples, period=period, guard=guard)
+    # Some clients say "none" with the largest number there is: its square is infinite, and that is right.
+    with np.errstate(over="ignore"):
+        return view_of_past(samples, period=period) if polled else view(samples, period=period, guard=guard)
 
 
 def _unknown(samples: Samples, length: int, reason: str, threshold: float) -> Detection:

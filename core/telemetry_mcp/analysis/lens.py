@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.episode import LARGEST_SCORE, LENSES, Lens
 from telemetry_mcp.analysis.sample import Samples, Values, median_step_ms
-from telemetry_mcp.analysis.scale import Scale, few, floor, resolution, scale
+from telemetry_mcp.analysis.scale import RESOLUTION, Scale, few, floor, scale
 from telemetry_mcp.analysis.season import Period, baseline
 from telemetry_mcp.analysis.still import constant, flat
 from telemetry_mcp.analysis.window import centred_mean, off_neighbours
@@ -57,7 +57,7 @@ def view(samples: Samples, *, period: Period = "auto", guard: bool = True) -> Vi
         return _few(values)
     base = baseline(samples, period)
     residuals = values - base.expected
-    least = floor(values, residuals)
+    least = floor(base.expected, residuals)
     own = scale(residuals, least, guard=guard)
     shifts = _shifts(residuals, TAU * own.sigma, median_step_ms(samples.timestamps_ms) or 0.0)
     spikes = off_neighbours(residuals, SPIKE_POINTS)
@@ -111,16 +111,16 @@ def strongest(signed: Values, names: tuple[Lens, ...]) -> tuple[Values, Values, 
 def _left(values: Values, held: float) -> View:
     """A series that holds one value: whatever differs from it is as unusual as can be."""
     sides = values - held
-    scores = np.where(np.abs(sides) > resolution(values), LARGEST_SCORE, 0.0)
+    scores = np.where(np.abs(sides) > RESOLUTION * abs(held), LARGEST_SCORE, 0.0)
     return _flat(values, held, Scale(0.0, "none"), scores, "left constant value", "one value is held")
 
 
 def _few(values: Values) -> View:
     centre = float(np.median(values))
-    sides = np.abs(values - centre)
-    own = few(sides, floor(values, sides))
+    sizes = np.abs(values - centre)
+    own = few(sizes, floor(np.array([centre]), sizes))
     reason = f"fewer than {FEW_POINTS} points: no pattern can be known"
-    return _flat(values, centre, own, np.minimum(sides / own.sigma, LARGEST_SCORE), "off-pattern", reason)
+    return _flat(values, centre, own, np.minimum(sizes / own.sigma, LARGEST_SCORE), "off-pattern", reason)
 
 
 def _flat(values: Values, centre: float, own: Scale, scores: Values, lens: Lens, seasonal: str) -> View:

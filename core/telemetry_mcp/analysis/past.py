@@ -13,15 +13,16 @@ from telemetry_mcp.analysis.window import grouped_median, row_median, trailing_m
 
 CYCLES = {DAY_MS: 4, WEEK_MS: 2}
 RECENT_POINTS = 24
+LARGEST_ERROR = 20.0
 
 
 def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     """Every point judged by the points before it.
 
     Several predictions are made of each point: the median of the last day, of the same time on the last four days
-    and in the last two weeks, and of the last 24 points. One sigma of each is the rms of its errors so far. The
-    first 30 points score 0, as nothing can be said of them. The band is that of the prediction that has erred
-    least so far.
+    in the last two weeks, and of the last 24 points. One sigma of each is the rms of its errors so far, once there
+    are 30; a point without any such prediction scores 0. The band is that of the prediction that has erred least
+    so far.
     """
     times, values = samples.timestamps_ms, samples.values
     step_ms = median_step_ms(times[: FEW_POINTS + 1]) or 0.0
@@ -32,10 +33,10 @@ def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     rows, sigmas = [], []
     for error, least in zip(errors, tolerance, strict=True):
         known = np.isfinite(error)
-        sigmas.append(_rms_before(error))
+        sigmas.append(_sigma_before(error))
         rows.append(_against(error, sigmas[-1], least))
         shift = np.where(known, trailing_mean(np.where(known, error, 0.0), size), np.nan)
-        rows.append(_against(shift, _rms_before(shift), least))
+        rows.append(_against(shift, _sigma_before(shift), least))
     scores, sides, lenses = strongest(np.array(rows), ("off-pattern", "sustained shift") * len(errors))
     lenses[_left_constant(values)] = LENSES.index("left constant value")
     return View(scores, sides, lenses, *_surest(predictions, np.array(sigmas)), None, "causal ensemble")
@@ -68,10 +69,19 @@ def _medians_before(times: Timestamps, values: Values, slot_ms: float, ago: list
     return np.asarray(row_median(held)[place])
 
 
-def _rms_before(errors: Values) -> Values:
-    """The rms of all errors before each point; NaN until there are 30."""
+def _sigma_before(errors: Values) -> Values:
+    """One sigma of a prediction before each point: the rms of its errors so far; NaN until there are 30.
+
+    Errors beyond 20 times that are cut to it: one absurd value must not blind for all that follows.
+    """
+    sigmas = _root_mean_before(errors)
+    most = np.where(np.isfinite(sigmas), LARGEST_ERROR * sigmas, np.inf)
+    return _root_mean_before(np.clip(errors, -most, most))
+
+
+def _root_mean_before(errors: Values) -> Values:
     known = np.isfinite(errors)
-    total = np.cumsum(np.where(known, np.square(errors, where=known, out=np.zeros(errors.size)), 0.0))
+    total = np.cumsum(np.square(np.where(known, errors, 0.0)))
     count = np.cumsum(known)
     rms = np.full(errors.size, np.nan)
     there = count[:-1] >= FEW_POINTS

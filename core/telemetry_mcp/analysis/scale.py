@@ -13,8 +13,8 @@ MAD_TO_SIGMA = 1.4826
 TAIL = 0.05
 NORMAL_TAIL = 1.96
 FLOOR = 0.02
+OUTLIERS = 0.01
 RESOLUTION = 64 * float(np.finfo(np.float64).eps)
-"""Differences below this share of the values are rounding."""
 
 STRETCHES = 40
 STRETCH_POINTS = 8
@@ -34,13 +34,20 @@ class Scale:
     habit: float | None = None
 
 
-def floor(values: Values, residuals: Values) -> float:
-    """The least that one sigma can be: 2 % of the rms of the residuals, and more than rounding."""
-    return max(FLOOR * float(np.sqrt(np.mean(np.square(residuals)))), resolution(values))
+def floor(expected: Values, residuals: Values) -> float:
+    """The least that one sigma can be: 2 % of the rms of the residuals, and more than rounding.
+
+    The largest 1 % of the residuals, one at least, are cut to the next: an absurd value must not blind for all
+    others.
+    """
+    sizes = np.abs(residuals)
+    rms = float(np.sqrt(np.mean(np.square(np.minimum(sizes, _upper(sizes, OUTLIERS, fewest=1))))))
+    return max(FLOOR * rms, resolution(expected))
 
 
-def resolution(values: Values) -> float:
-    return RESOLUTION * float(np.abs(values).max())
+def resolution(expected: Values) -> float:
+    """Differences up to this are rounding."""
+    return RESOLUTION * float(np.abs(expected).max())
 
 
 def scale(residuals: Values, least: float, *, guard: bool = True) -> Scale:
@@ -67,8 +74,9 @@ def few(residuals: Values, least: float) -> Scale:
     return Scale(spread, "typical spread") if spread > least else Scale(least, "floor")
 
 
-def _upper(sizes: Values, share: float) -> float:
-    place = sizes.size - 1 - round(share * (sizes.size - 1))
+def _upper(sizes: Values, share: float, *, fewest: int = 0) -> float:
+    """The size that a `share` of all, and `fewest`, are beyond."""
+    place = max(0, sizes.size - 1 - max(fewest, round(share * (sizes.size - 1))))
     return float(np.partition(sizes, place)[place])
 
 

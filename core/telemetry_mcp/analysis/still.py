@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.sample import Samples, Values, median_step_ms
-from telemetry_mcp.analysis.scale import RARE_EXCURSIONS, resolution
+from telemetry_mcp.analysis.scale import RARE_EXCURSIONS, RESOLUTION
 
 CONSTANT_SHARE = 2 / 3
 FLAT_POINTS = 12
@@ -18,7 +18,7 @@ def constant(values: Values) -> float | None:
     Two thirds of the points have it, and it is left three times at most: what comes more often is a habit.
     """
     centre = float(np.median(values))
-    moved = np.flatnonzero(np.abs(values - centre) > resolution(values))
+    moved = np.flatnonzero(np.abs(values - centre) > RESOLUTION * abs(centre))
     if moved.size > (1 - CONSTANT_SHARE) * values.size:
         return None
     times_left = np.count_nonzero(np.diff(moved) > FLAT_POINTS) + 1
@@ -37,7 +37,7 @@ def flat(samples: Samples) -> Values:
         return lengths
     step_ms = median_step_ms(samples.timestamps_ms) or 0.0
     needed = max(float(FLAT_POINTS), FLAT_MS / step_ms)
-    moved = np.abs(np.diff(values)) > resolution(values)
+    moved = np.abs(np.diff(values)) > RESOLUTION * np.abs(values[1:])
     for first, last in _runs(~moved):
         points = last - first + 1
         span_ms = samples.timestamps_ms[last] - samples.timestamps_ms[first] + step_ms

@@ -20,7 +20,7 @@ def grouped_median(values: Values, groups: NDArray[np.int64], count: int) -> Val
     held = sizes > 0
     low, high = (starts + (sizes - 1) // 2)[held], (starts + sizes // 2)[held]
     medians = np.full(count, np.nan)
-    medians[held] = (values[order[low]] + values[order[high]]) / 2
+    medians[held] = values[order[low]] / 2 + values[order[high]] / 2
     return medians
 
 
@@ -29,7 +29,8 @@ def row_median(rows: Values) -> Values:
     ordered = np.sort(rows, axis=1)  # puts NaN last
     counts = np.isfinite(ordered).sum(axis=1)
     lines = np.arange(len(ordered))
-    medians: Values = (ordered[lines, np.maximum(counts - 1, 0) // 2] + ordered[lines, counts // 2]) / 2
+    low, high = ordered[lines, np.maximum(counts - 1, 0) // 2], ordered[lines, counts // 2]
+    medians: Values = low / 2 + high / 2
     return medians
 
 
