@@ -156,10 +156,14 @@ def baseline(scan: Scan, findings: Sequence[Finding], unknown: Sequence[Unjudged
         periods=dict(Counter(finding.season for finding in judged).most_common()),
         series_judged=len(judged),
         series_not_judged=len(unknown),
-        low_confidence=sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure)[:MOST],
-        not_judged=sentences(unknown)[:MOST],
-        gaps=[gap for finding in judged for gap in gaps(finding)][:MOST],
+        low_confidence=capped(sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure)),
+        not_judged=capped(sentences(unknown)),
+        gaps=capped([gap for finding in judged for gap in gaps(finding)]),
     )
+
+
+def capped(said: list[str]) -> list[str]:
+    return said if len(said) <= MOST else [*said[: MOST - 1], f"and {len(said) - MOST + 1} more"]
 
 
 def gaps(finding: Finding) -> Iterator[str]:

@@ -24,9 +24,9 @@ LATE_MS = 1_800_000
 """A series has stopped when its newest number is more than three steps and half an hour old."""
 SEASONS: Mapping[int | None, str] = {DAY_MS: "1d", WEEK_MS: "7d", None: "none"}
 AT_THIS_TIME: Mapping[int | None, str] = {DAY_MS: " at this time of day", WEEK_MS: " at this time of the week"}
-LENSES: Mapping[str, str] = {
-    "sustained shift": "off for long, also where single values are inside: ",
-    "spike": "far from its neighbours; ",
+SEEN: Mapping[str, str] = {
+    "sustained shift": "off on average: ",
+    "spike": "far from its neighbours: ",
 }
 UNITS: Mapping[str, str] = {"percent": " percent", "ratio": "", "count": "", "per_s": "/s"}
 
@@ -149,7 +149,7 @@ def why(found: Finding, episode: Episode) -> str:
         return f"it moves all the time, but stood still at {rounded(episode.value)}{unit}"
     if episode.upper is not None and episode.lower is not None:
         expected += f" +/- {rounded((episode.upper - episode.lower) / 2, 2)}"
-    said = f"{LENSES.get(episode.lens, '')}expected {expected}{unit}{AT_THIS_TIME.get(detection.period_ms, '')}"
+    said = f"{SEEN.get(episode.lens, '')}expected {expected}{unit}{AT_THIS_TIME.get(detection.period_ms, '')}"
     if detection.binding == "habitual excursions" and detection.habit is not None:
         return f"{said}; habitual excursions up to +/-{rounded(detection.habit, 2)}"
-    return f"{said}; {detection.binding}" if detection.binding != "none" else said
+    return f"{said}; it hardly ever moves" if detection.binding == "floor" else said
