@@ -162,6 +162,10 @@ def test_no_data_in_any_window_is_said() -> None:
     assert state(lambda _: Total(0, 0, coverage=0)) == "no_data"
     dead = Total(0, 0, coverage=0)
     assert state(but(burning(), m5=dead, h1=dead)) == "unknown"
+    quiet = Total(0, 0)
+    assert state(but(lambda _: quiet, m5=dead, h1=dead)) == "unknown"
+    assert state(but(lambda _: quiet, h1=Total(0, 0, coverage=0.1))) == "unknown"
+    assert evaluate(lambda _: quiet, 1000, MONTH[2:]).state == "no_traffic"
 
 
 def test_without_a_pair_nothing_is_known() -> None:

@@ -154,4 +154,8 @@ def test_amounts_are_spread_over_the_time_they_belong_to_and_none_is_lost() -> N
     assert found.tolist() == [7, 2, 4, 3]
     outside = grid.spread(np.array([-1000, 3000]), np.array([1000, 5000]), np.array([8.0, 6]))
     assert outside.tolist() == [4, 0, 0, 3]
+    tenths = grid.spread(
+        np.array([0, 1000, 2000, 3000]), np.array([1000, 2000, 3000, 4000]), np.array([0.1, 0, 0.7, 0])
+    )
+    assert [tenths[1], tenths[3]] == [0, 0]
     assert grid.spread(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)).tolist() == [0] * 4

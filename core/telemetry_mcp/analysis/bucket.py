@@ -14,9 +14,13 @@ def rates(timestamps_ms: Timestamps, counter: Values) -> tuple[Timestamps, Value
     A counter that falls was reset: all that it then shows came since. Nothing is extrapolated. The input is
     sorted, without duplicates and without NaN; of n samples come n - 1 rates.
     """
-    rise = np.diff(counter)
-    rise = np.where(rise < 0, counter[1:], rise)
-    return timestamps_ms[:-1], rise / (np.diff(timestamps_ms) / 1000)
+    return timestamps_ms[:-1], rise(counter) / (np.diff(timestamps_ms) / 1000)
+
+
+def rise(counter: Values) -> Values:
+    """What a counter rose by between each two of its samples, with the same rule for resets."""
+    change = np.diff(counter)
+    return np.where(change < 0, counter[1:], change)
 
 
 def holding(timestamps_ms: Timestamps, step_ms: int) -> Values | None:
@@ -75,8 +79,10 @@ def spread(timestamps_ms: Timestamps, values: Values, step_ms: int, edges_ms: Ti
 
 
 def integral(knots: Timestamps, amounts: Values, edges_ms: Timestamps) -> Values:
-    """How much has come by each edge, when every amount comes evenly between its two knots."""
-    summed = np.cumsum(amounts)
-    heights: Values = np.column_stack([summed - amounts, summed]).ravel()
+    """How much has come by each edge, when every amount comes evenly between its two knots.
+
+    Between edges where nothing comes it does not change by a single bit: 0 stays 0.
+    """
+    heights = np.concatenate(([0.0], np.repeat(np.cumsum(amounts), 2)[:-1]))
     come: Values = np.interp(edges_ms, knots, heights, left=0.0)
     return come

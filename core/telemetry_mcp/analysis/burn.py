@@ -140,10 +140,10 @@ def evaluate(
     series and for composites; `end_ms` and `missing` are for a tally only. `min_events` replaces the number of
     events below which the low-traffic guard works (`PairBurn`); 0 turns it off.
 
-    critical: a page pair fires. warning: a ticket pair does. no_data: no window has any. no_traffic: no window has
-    anything to judge, or those of the pages have not. unknown: less than `min_coverage` counts of a long window,
-    or of a short one whose long one is over; or that short one saw no traffic; or there is no pair. recovering: a
-    long window is still over its threshold and its short one no longer. healthy: none of that.
+    critical: a page pair fires. warning: a ticket pair does. no_data: no long window has any. no_traffic: no long
+    window of a page (of any pair, without pages) had anything to judge. unknown: less than `min_coverage` counts
+    of a long window, or of a short one whose long one is over; or that short one saw no traffic; or there is no
+    pair. recovering: a long window is still over its threshold and its short one no longer. healthy: none of that.
     Raises ValueError as `burn_rate` does.
     """
     totals: dict[int, Total] = {}
@@ -188,10 +188,12 @@ def _window_burn(
     unknown: Unknown | None = None
     if found.too_coarse:
         unknown = "too_coarse"
-    elif found.data != "ok":
-        unknown = found.data
+    elif found.data == "no_data":
+        unknown = "no_data"
     elif found.coverage + found.filled < min_coverage:
         unknown = "low_coverage"
+    elif found.data == "no_traffic":
+        unknown = "no_traffic"
     over = None if unknown else pair.exceeded_by(found.bad, found.valid, budget_ppm)
     return WindowBurn(window_ms, found, burn, interval, over, unknown)
 
@@ -212,13 +214,10 @@ def _state(burns: tuple[PairBurn, ...]) -> State:
     firing = {each.pair.severity for each in burns if each.firing}
     if firing:
         return "critical" if "page" in firing else "warning"
-    data = {each.long.total.data for each in burns}
-    if data == {"no_data"}:
+    reasons = {each.long.unknown for each in burns}
+    if reasons == {"no_data"}:
         return "no_data"
-    if (
-        "ok" not in {each.long.total.data for each in burns if each.pair.severity == "page"}
-        and "no_traffic" in data
-    ):
+    if ({each.long.unknown for each in burns if each.pair.severity == "page"} or reasons) == {"no_traffic"}:
         return "no_traffic"
     if not burns or any(each.undecided for each in burns):
         return "unknown"

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from telemetry_mcp.analysis.bucket import rise
 from telemetry_mcp.analysis.grid import Grid
 from telemetry_mcp.analysis.sample import Timestamps, Values, clean, median_step_ms
 from telemetry_mcp.analysis.tally import Amounts, Tally
@@ -130,10 +131,8 @@ def _stretches(points: Points, kind: Kind, stamp: Stamp, gap_ms: int) -> _Stretc
 
 
 def _grown(times: Timestamps, values: Values, max_gap_ms: int | None) -> _Stretches:
-    change = np.diff(values)
-    reset = change < 0
+    amounts, reset = rise(values), np.diff(values) < 0
     known = ~reset | (max_gap_ms is None or np.diff(times) <= max_gap_ms)
-    amounts = np.where(reset, values[1:], change)
     return _Stretches(times[:-1][known], times[1:][known], amounts[known], int(np.count_nonzero(reset)))
 
 

@@ -27,16 +27,18 @@ ENOUGH_COVERAGE = 0.5
 class Budget:
     """An error budget and what is left of it.
 
-    `ratio` is good over valid. `allowed` has the unit of `valid`; `consumed` and `remaining` are shares of it
-    (1 is the whole budget, `remaining` may be negative). `allowed_minutes` and `remaining_minutes` spread the same
-    shares over the whole window: they are None without one. All that depends on measurements is None when nothing
-    valid was measured. An objective of 100 % leaves no budget: the first bad thing consumes infinitely much of it.
+    `ratio` is good over valid. `allowed` and what is `left` of it (it may be negative) have the unit of `valid`;
+    `consumed` and `remaining` are the same as shares: 1 is the whole budget. `allowed_minutes` and
+    `remaining_minutes` spread these shares over the whole window: they are None without one. All that depends on
+    measurements is None when nothing valid was measured. An objective of 100 % leaves no budget: the first bad
+    thing consumes infinitely much of it.
     """
 
     ppm: int
     window_ms: int | None
     ratio: float | None
     allowed: float
+    left: float
     consumed: float | None
     remaining: float | None
     allowed_minutes: float | None
@@ -106,6 +108,7 @@ def budget(bad: float, valid: float, budget_ppm: int, *, window_ms: int | None =
         window_ms=window_ms,
         ratio=(valid - bad) / valid if valid else None,
         allowed=budget_ppm * valid / MILLION,
+        left=(budget_ppm * valid - bad * MILLION) / MILLION,
         consumed=consumed,
         remaining=None if consumed is None else 1 - consumed,
         allowed_minutes=None if minutes is None else minutes * budget_ppm / MILLION,
