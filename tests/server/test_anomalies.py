@@ -357,4 +357,5 @@ async def test_a_detector_that_does_not_come_to_an_end_leaves_everything_unknown
     assert waiting.asked.is_set()
     assert answer["anomalies_detected"] is None
     assert answer["summary"].startswith("Unknown: ")
-    assert any("not judged within the deadline" in warning for warning in answer["warnings"])
+    (said,) = answer["baseline"]["not_judged"]
+    assert said.startswith("cpu of any service: not judged within the deadline")

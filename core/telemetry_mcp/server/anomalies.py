@@ -96,7 +96,7 @@ async def answer(
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
     due = expected(scan, call.engine.registry)
     short = list(shorts(outcomes, call.engine.registry, due))
-    unknown = unjudged(scan, seen.findings, short, due, call.engine.seen)
+    unknown = unjudged(scan, seen, short, due, call.engine.seen)
     sure = any(not f.blind and not f.unsure for f in seen.findings)
     return Anomalies(
         summary=summary(seen.findings, found, unknown, short),
@@ -115,8 +115,7 @@ async def judged(call: Call, scan: Scan, outcomes: Sequence[Outcome[Series]], by
         return await to_thread.run_sync(
             lambda: looked(scan, outcomes, call.engine.config.catalog, by), abandon_on_cancel=True
         )
-    call.warnings.append("the series were not judged within the deadline: raise deadline_s, or ask for less")
-    return Looked()
+    return Looked(late="not judged within the deadline: raise deadline_s, or ask for less")
 
 
 def anomaly(found: Finding, episode: Episode, seen: Looked) -> Anomaly:

@@ -65,10 +65,12 @@ Witness = tuple[Part, Detection]
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the replies to a scan come to. `witnesses` are by service and metric, where something was found."""
+    """What the replies to a scan come to. `witnesses` are by service and metric, where something was found; `late`
+    says why nothing was judged at all."""
 
     findings: Sequence[Finding] = ()
     witnesses: Mapping[tuple[str, str], Sequence[Witness]] = field(default_factory=dict)
+    late: str = ""
 
 
 def looked(scan: Scan, outcomes: Sequence[Outcome[Series]], catalog: Catalog, by: Judge) -> Looked:
