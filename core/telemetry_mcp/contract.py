@@ -113,6 +113,11 @@ def check_shape(series: Series) -> None:
         raise TypeError("a Series needs NumPy arrays: int64 timestamps_ms and float64 values")
     if times.ndim != 1 or times.shape != values.shape:
         raise TypeError(f"a Series of {times.shape} timestamps has values of {values.shape}")
+    weights = series.weights
+    if weights is not None and not (isinstance(weights, np.ndarray) and weights.dtype.kind in "fiu"):
+        raise TypeError("the weights of a Series are a NumPy array of numbers")
+    if weights is not None and weights.shape != values.shape:
+        raise TypeError(f"a Series of {values.shape} values has weights of {weights.shape}")
     if len(times) and not (times.min() >= 0 and times.max() <= LAST_MS):
         raise TypeError(f"timestamps_ms must be epoch milliseconds, not {times.max()}")
 
@@ -137,4 +142,5 @@ def inside(series: Series, question: SeriesQuery) -> Series:
     current = (times >= window.start_ms) & (times < window.end_ms + AHEAD_MS)
     if current.all():
         return series
-    return replace(series, timestamps_ms=times[current], values=series.values[current])
+    weights = None if series.weights is None else series.weights[current]
+    return replace(series, timestamps_ms=times[current], values=series.values[current], weights=weights)

@@ -15,7 +15,7 @@ from telemetry_mcp.analysis.factor import scale_factor
 from telemetry_mcp.analysis.lag import FURTHEST, lag_steps
 from telemetry_mcp.catalog import Catalog, Metric
 from telemetry_mcp.model import Outcome, Series
-from telemetry_mcp.part import ALIKE, Floats, Ints, Part, Shares, bucketed, coarser, collected, finer
+from telemetry_mcp.part import ALIKE, Floats, Ints, Part, Shares, bucketed, coarser, collected, finer, means
 from telemetry_mcp.question import Window
 from telemetry_mcp.unit import TOLERATED
 
@@ -67,17 +67,17 @@ def on_grid(service: str, metric: str, shares: Shares, spec: Metric, window: Win
     with it: by means, also where the larger value is shown, for a vendor's coarse sample is a mean itself."""
     shown, rule = chosen(shares.parts, spec, window, step_ms)
     step = coarser(step_ms, shown)
-    means = Means(window)
+    grids = Grids(window)
     what = f"{metric} of {service}"
     parts = [shown, *(part for part in shares.parts if part is not shown)]
-    (shown, *rest), said = scaled(parts, rule, means, step, what)
+    (shown, *rest), said = scaled(parts, rule, grids, step, what)
     least = TOLERATED.get(shares.unit, 0.0)
-    others = [compared(shown, part, means, step, least) for part in rest]
+    others = [compared(shown, part, grids, step, least) for part in rest]
     notes = [note(shown, part, shares.unit) for part in others if differs(part)]
     if notes:
         said.append(f"{what}: {'; '.join(notes)}: {shown.source} is shown")
     values = bucketed(shown, window, step, spec.aggregate)
-    others = [fill(values, part, bucketed(part, window, step, spec.aggregate)) for part in others]
+    others = filled(values, others, window, step, spec.aggregate)
     first = window.start_ms // step * step
     return Merged(
         service=service,
@@ -123,7 +123,7 @@ def worth(part: Part, window: Window, step_ms: int) -> float:
     return step_ms / native * covered * min(1.0, max(0.0, reached / window.duration_ms))
 
 
-class Means:
+class Grids:
     """Parts by their means on the grids of a window, each worked out once."""
 
     def __init__(self, window: Window) -> None:
@@ -132,7 +132,7 @@ class Means:
 
     def of(self, part: Part, step_ms: int) -> Floats:
         if (part, step_ms) not in self.made:
-            self.made[part, step_ms] = bucketed(part, self.window, step_ms, "mean")
+            self.made[part, step_ms] = means(part, self.window, step_ms)
         return self.made[part, step_ms]
 
     def pair(self, shown: Part, part: Part, step_ms: int) -> tuple[Floats, Floats, int]:
@@ -154,7 +154,7 @@ class Means:
 
 
 def scaled(
-    parts: Sequence[Part], rule: Rule | None, means: Means, step_ms: int, what: str
+    parts: Sequence[Part], rule: Rule | None, grids: Grids, step_ms: int, what: str
 ) -> tuple[list[Part], list[str]]:
     """The parts; those that declare no unit, in the one that their values are plainly of. They are measured by the
     shown source, or, where neither it nor the configuration vouches for its unit, by one that declares its own."""
@@ -164,7 +164,7 @@ def scaled(
     for part in parts:
         by = None
         if part is not reference and not part.declared and usable(part) and usable(reference):
-            x, y, _ = means.pair(reference, part, step_ms)
+            x, y, _ = grids.pair(reference, part, step_ms)
             by = scale_factor(x, y)
         if by is not None and by != 1:
             said.append(
@@ -176,13 +176,13 @@ def scaled(
     return out, said
 
 
-def compared(shown: Part, part: Part, means: Means, step_ms: int, least: float) -> Part:
+def compared(shown: Part, part: Part, grids: Grids, step_ms: int, least: float) -> Part:
     """The part with its difference from the shown one."""
     if not usable(part) or not usable(shown):
         return replace(part, difference=Difference("insufficient", 0))
-    x, y, lag_ms = means.pair(shown, part, step_ms)
+    x, y, lag_ms = grids.pair(shown, part, step_ms)
     shared = coarser(step_ms, part)
-    start_ms = means.window.start_ms // shared * shared
+    start_ms = grids.window.start_ms // shared * shared
     found = replace(compare(x, y, least=least, start_ms=start_ms, step_ms=shared), lag_ms=lag_ms)
     # A declared unit is never overruled, but when it cannot be right that is said.
     odd = scale_factor(x, y) if found.significant and part.declared else None
@@ -206,11 +206,16 @@ def note(shown: Part, part: Part, unit: str) -> str:
     return f"{part.source} reads {much} {side} {shown.source} (bias {measure}{r})"
 
 
-def fill(values: Floats, part: Part, own: Floats) -> Part:
-    """Puts a part's own values, without its bias, into the gaps of `values`, if it agrees; counts them."""
-    found = part.difference
-    if found is None or found.verdict != "agree" or found.bias is None:
-        return part
-    gaps = np.isnan(values) & np.isfinite(own)
-    values[gaps] = own[gaps] - found.bias
-    return replace(part, filled=int(gaps.sum()))
+def filled(values: Floats, others: Sequence[Part], window: Window, step_ms: int, aggregate: str) -> list[Part]:
+    """The other parts, once the gaps in `values` are filled from those that agree, in their order: with what each
+    has in the same bucket, its bias taken off."""
+    out = []
+    for part in others:
+        found, gaps = part.difference, np.isnan(values)
+        if found and found.verdict == "agree" and found.bias is not None and gaps.any():
+            own = bucketed(part, window, step_ms, aggregate)
+            gaps &= np.isfinite(own)
+            values[gaps] = own[gaps] - found.bias
+            part = replace(part, filled=int(gaps.sum()))
+        out.append(part)
+    return out

@@ -25,7 +25,8 @@ class Series:
 
     `timestamps_ms` is int64, `values` float64, of one length; sorted by time. A value that is not a number
     is NaN: it is counted, and left out of every statistic. `unit` is the source's own (`ratio`, `s`, ...),
-    empty where it says none; the merge converts.
+    empty where it says none; the merge converts. `weights`, where a source knows them, are what each value of a
+    ratio is a share of (the requests of that interval): several of them become the ratio of their sums.
     """
 
     service: str
@@ -35,6 +36,7 @@ class Series:
     unit: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     query: str = ""
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -32,10 +32,11 @@ class Part:
     """One source's share in a merged series, already in the metric's unit and on its own grid.
 
     `factor` is what its values were multiplied by; None where its unit cannot be converted, and then the
-    part is shown but never chosen or compared. `declared` is whether the source says its unit; where it does not,
-    the factor may have been `inferred` from another source. `series` counts those that were put together. `odd`
-    is how many times the shown source's values it reads, where that is a factor of units but it declares its own.
-    `filled` counts the gaps of the shown series that are filled from it.
+    part is shown but never chosen or compared. `weights` are those of a ratio whose source knows them. `declared`
+    is whether the source says its unit; where it does not, the factor may have been `inferred` from another
+    source. `series` counts those that were put together. `odd` is how many times the shown source's values it
+    reads, where that is a factor of units although it declares its own. `filled` counts the gaps of the shown
+    series that are filled from it.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Part:
     samples: int
     timestamps_ms: Ints
     values: Floats
+    weights: Floats | None = None
     declared: bool = True
     inferred: bool = False
     series: int = 1
@@ -106,20 +108,25 @@ def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = 
         first, declared = several[0], COUNTED.get(declared, "")
     by = 1.0 if not declared or not unit else factor(declared, unit)
     timestamps, values = first.timestamps_ms, first.values
+    weights = first.weights if metric.kind == "ratio" and all(s.weights is not None for s in several) else None
     if len(several) > 1:
         timestamps = np.concatenate([series.timestamps_ms for series in several])
         values = np.concatenate([series.values for series in several])
+        weights = (
+            None if weights is None else np.concatenate([s.weights for s in several if s.weights is not None])
+        )
     step_ms = None
     if len(timestamps) > 1:
         steps = np.diff(timestamps)
         if steps.min() <= 0:
             steps = np.diff(np.unique(timestamps))
-            timestamps, values = instants(timestamps, values, metric.aggregate)
+            timestamps, values, weights = instants(timestamps, values, weights, metric.aggregate)
         step_ms = int(median(steps)) if len(steps) else None
-    numbers = np.isfinite(values)
+    numbers = known(values, weights)
     if not numbers.all():
         # After the step is known: a sample that is no number still shows at which distance the source measures.
         timestamps, values = timestamps[numbers], values[numbers]
+        weights = None if weights is None else weights[numbers]
     return Part(
         source=source,
         query=first.query,
@@ -129,9 +136,15 @@ def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = 
         samples=len(values),
         timestamps_ms=timestamps,
         values=values if by is None or by == 1.0 else values * by,
+        weights=weights,
         declared=bool(declared),
         series=len(several),
     )
+
+
+def known(values: Floats, weights: Floats | None) -> NDArray[np.bool_]:
+    """Which samples are numbers; one whose weight is none, or negative, is none either."""
+    return np.isfinite(values) if weights is None else np.isfinite(values) & np.isfinite(weights) & (weights >= 0)
 
 
 def risen(series: Series) -> Series:
@@ -141,12 +154,18 @@ def risen(series: Series) -> Series:
     return Series(series.service, series.metric, timestamps, values, series.unit, series.labels, series.query)
 
 
-def instants(timestamps: Ints, values: Floats, aggregate: str) -> tuple[Ints, Floats]:
+def instants(
+    timestamps: Ints, values: Floats, weights: Floats | None, aggregate: str
+) -> tuple[Ints, Floats, Floats | None]:
     """Sorted, one value an instant: what several label sets say at the same time is put together."""
-    numbers = np.isfinite(values)
+    numbers = known(values, weights)
     unique, place = np.unique(timestamps[numbers], return_inverse=True)
-    put_together = bucket.highest if aggregate == "max" else bucket.mean
-    return unique, put_together(place, values[numbers], len(unique))[0]
+    if aggregate == "max":
+        return unique, bucket.highest(place, values[numbers], len(unique))[0], None
+    if weights is None:
+        return unique, bucket.mean(place, values[numbers], len(unique))[0], None
+    together = np.bincount(place, weights=weights[numbers], minlength=len(unique)).astype(np.float64)
+    return unique, bucket.mean(place, values[numbers], len(unique), weights[numbers])[0], together
 
 
 def coarser(step_ms: int, part: Part) -> int:
@@ -168,11 +187,12 @@ def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats
     size = max(1, -(-window.end_ms // step_ms) - first)
     if part.factor is None:
         return np.full(size, np.nan)
-    timestamps, values = part.timestamps_ms, part.values
+    timestamps, values, weights = part.timestamps_ms, part.values, part.weights
     place = timestamps // step_ms - first
     if len(place) and (place[0] < 0 or place[-1] >= size):
         inside = (place >= 0) & (place < size)
         place, timestamps, values = place[inside], timestamps[inside], values[inside]
+        weights = None if weights is None else weights[inside]
     if part.step_ms == step_ms and (len(place) < 2 or np.diff(place).min() > 0):
         grid = np.full(size, np.nan)
         grid[place] = values
@@ -180,10 +200,21 @@ def bucketed(part: Part, window: Window, step_ms: int, aggregate: str) -> Floats
     if aggregate == "max":
         grid, counts = bucket.highest(place, values, size)
     else:
-        weights = bucket.holding(timestamps, part.step_ms) if part.step_ms else None
+        if weights is None and part.step_ms:
+            weights = bucket.holding(timestamps, part.step_ms)
         grid, counts = bucket.mean(place, values, size, weights)
     grid[counts < MIN_SAMPLES * (step_ms / part.step_ms if part.step_ms else 1.0)] = np.nan
     if finer(part, step_ms):
         grid[:1] = np.nan if window.start_ms % step_ms else grid[:1]
         grid[-1:] = np.nan if window.end_ms % step_ms else grid[-1:]
     return grid
+
+
+def means(part: Part, window: Window, step_ms: int) -> Floats:
+    """The part on the same grid for comparison: by means, each sample in the buckets whose time it stands for."""
+    fits = part.step_ms == step_ms or finer(part, step_ms)
+    if part.factor is None or part.step_ms is None or part.samples < 2 or fits:
+        return bucketed(part, window, step_ms, "mean")
+    first, end = window.start_ms // step_ms, max(-(-window.end_ms // step_ms), window.start_ms // step_ms + 1)
+    edges = step_ms * np.arange(first, end + 1, dtype=np.int64)
+    return bucket.spread(part.timestamps_ms, part.values, part.step_ms, edges)

@@ -37,7 +37,7 @@ def test_one_spike_in_noise_is_the_only_episode() -> None:
     assert not episode.ongoing
     assert episode.expected == pytest.approx(100, abs=0.2)
     assert episode.deviation == pytest.approx((130 - episode.expected) / (detection.scale or 0))
-    assert (detection.confidence, detection.reason, detection.method) == ("normal", "", "median/MAD")
+    assert (detection.confidence, detection.reason, detection.method) == ("normal", "", "robust seasonal band")
 
 
 @pytest.mark.parametrize("seed", range(5))

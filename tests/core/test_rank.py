@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.real.labelled import ABSENT, DATA, Labelled, event_f1, runs
 
 from telemetry_mcp.analysis.anomaly import TAU, Detection, Episode, detect, episodes
 from telemetry_mcp.analysis.rank import concurrence, strongest
+from tests.real.labelled import ABSENT, DATA, Labelled, event_f1, runs
 
 STEP_MS = 300_000
+DAY = 288
 Numbers = NDArray[np.float64]
 
 
@@ -99,21 +101,72 @@ def strengths(detections: Sequence[Detection], points: int) -> Numbers:
     return made
 
 
+def a_day_each(scores: Numbers) -> Numbers:
+    """The largest score of each day."""
+    return np.asarray(scores[: len(scores) // DAY * DAY].reshape(-1, DAY).max(axis=1))
+
+
+def average_precision(scores: Numbers, labels: Numbers) -> float:
+    """How much of what is ranked first is right, over all that should be found: 1 at best."""
+    hits = labels[np.argsort(-scores, kind="stable")] > 0
+    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
 def incidents(scores: Numbers) -> tuple[Episode, ...]:
     times = STEP_MS * np.arange(len(scores), dtype=np.int64)
     return episodes(times, scores, scores, threshold=TAU, expected=np.zeros(len(scores)))
 
 
-@pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
-def test_agreement_finds_the_incidents_of_services_better_than_the_strongest_metric_does() -> None:
-    labelled, agreeing, loudest = [], [], []
+@dataclass(frozen=True, slots=True, eq=False)
+class Service:
+    """The strengths of its metrics, and the truth."""
+
+    labelled: Labelled
+    strength: Numbers
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[Service]:
+    if ABSENT:
+        pytest.skip(ABSENT)
+    made = []
     for name, values, events in services():
         times = STEP_MS * np.arange(len(values), dtype=np.int64)
         strength = strengths([detect(times, metric) for metric in values.T], len(values))
-        labelled.append(Labelled(name, times, values[:, 0], events))
-        agreeing.append(incidents(concurrence(strength)))
-        loudest.append(incidents(strength.max(axis=0)))
-    assert sum(len(one.events) for one in labelled) == 22
-    assert event_f1(labelled, agreeing) >= 0.40
-    assert event_f1(labelled, agreeing) > event_f1(labelled, loudest)
-    assert sum(map(len, agreeing)) < sum(map(len, loudest)) / 4
+        made.append(Service(Labelled(name, times, values[:, 0], events), strength))
+    assert sum(len(service.labelled.events) for service in made) == 22
+    return made
+
+
+def third(strength: Numbers) -> Numbers:
+    return np.asarray(np.sort(strength, axis=0)[-3])
+
+
+def loudest(strength: Numbers) -> Numbers:
+    return np.asarray(strength.max(axis=0))
+
+
+def test_the_days_of_incidents_are_ranked_first(judged: list[Service]) -> None:
+    truth = []
+    for service in judged:
+        struck = np.zeros(len(service.labelled.values))
+        for first, last in service.labelled.events:
+            struck[first : last + 1] = 1
+        truth.append(a_day_each(struck))
+    labels = np.concatenate(truth)
+    assert (labels.sum(), labels.size) == (33, 150)
+
+    def precision(of: Callable[[Numbers], Numbers]) -> float:
+        return average_precision(np.concatenate([a_day_each(of(service.strength)) for service in judged]), labels)
+
+    assert precision(concurrence) >= 0.6
+    assert precision(concurrence) >= precision(third) + 0.1
+    assert precision(concurrence) >= precision(loudest) - 0.05
+
+
+def test_what_concurs_finds_incidents_without_the_flood_of_what_is_loudest(judged: list[Service]) -> None:
+    labelled = [service.labelled for service in judged]
+    concurring = [incidents(concurrence(service.strength)) for service in judged]
+    loud = [incidents(loudest(service.strength)) for service in judged]
+    assert event_f1(labelled, concurring) >= 0.4
+    assert sum(map(len, concurring)) < sum(map(len, loud)) / 4

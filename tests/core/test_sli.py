@@ -1,9 +1,21 @@
 """Time-weighted compliance; G8 is the golden vector of the analysis research."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
-from telemetry_mcp.analysis.sli import Comparison, Compliance, Violation, compliance, windowed
+from telemetry_mcp.analysis.grid import Grid
+from telemetry_mcp.analysis.sli import (
+    Comparison,
+    Compliance,
+    Violation,
+    compliance,
+    of_ratio,
+    of_threshold,
+    windowed,
+)
+from telemetry_mcp.analysis.tally import total
 
 G8_SECONDS = (0, 60, 120, 300, 360, 600)
 G8_VALUES = (70, 85, 90, 75, 82, 70)
@@ -150,3 +162,39 @@ def test_nonsense_is_refused() -> None:
         measure((0,), (1,), comparison="=")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="equally long"):
         measure((0, 1), (1,))
+
+
+# ---- per slice
+
+
+def test_slices_add_up_to_the_compliance_of_the_window() -> None:
+    rng = np.random.default_rng(7)
+    at = np.cumsum(rng.integers(1_000, 90_000, size=400))
+    values = rng.normal(80, 5, size=400)
+    grid = Grid(0, int(at[-1]) // 60_000 * 60_000, 60_000)
+    window = compliance(at, values, start_ms=0, end_ms=grid.end_ms, threshold=80)
+    found = total(of_threshold(grid, at, values, threshold=80))
+    assert (found.bad, found.valid) == pytest.approx((window.bad_ms, window.measured_ms), abs=1e-3)
+    assert found.coverage == pytest.approx(window.coverage)
+
+
+def test_time_without_a_sample_is_missing_in_its_slice() -> None:
+    at, values = np.array([0, 60, 120, 300, 360]) * 1000, np.array([90.0, 70, 70, 90, 70])
+    found = of_threshold(Grid(0, 480_000, 60_000), at, values, threshold=80, max_gap_ms=90_000)
+    nan = float("nan")
+    np.testing.assert_array_equal(found.bad, [60_000, 0, 0, 0, nan, 60_000, 0, 0])
+    np.testing.assert_array_equal(found.valid, [60_000, 60_000, 60_000, 30_000, nan, 60_000, 60_000, 30_000])
+    assert found.unit == "time"
+
+
+@pytest.mark.parametrize("kind", ["success", "failure"])
+def test_ratios_weigh_by_the_time_they_hold(kind: Literal["success", "failure"]) -> None:
+    at, ratios = np.array([0, 60, 240]) * 1000, np.array([0.5, 1.0, 0.0])
+    shares = ratios if kind == "success" else 1 - ratios
+    found = total(of_ratio(Grid(0, 300_000, 60_000), at, shares, kind=kind))
+    assert (found.bad, found.valid) == (30_000 + 60_000, 300_000)
+
+
+def test_a_ratio_outside_0_to_1_is_refused() -> None:
+    with pytest.raises(ValueError, match="ratio"):
+        of_ratio(Grid(0, 60_000, 60_000), np.array([0, 1]), np.array([99.9, 0.5]))

@@ -1,11 +1,23 @@
-"""Error budgets; G numbers are the golden vectors of the analysis research."""
+"""Error budgets, verdicts and the change between periods. The golden vectors are in test_slo_golden.py."""
 
 import math
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
-from telemetry_mcp.analysis.slo import budget, burn_rate, exhaustion_ms, objective_ppm, verdict
+from telemetry_mcp.analysis.slo import (
+    assess,
+    budget,
+    burn_rate,
+    compare,
+    exhaustion_ms,
+    objective_ppm,
+    spent_share,
+    target_ppm,
+    verdict,
+)
+from telemetry_mcp.analysis.tally import Missing, Tally, Total
 
 DAY_MS = 86_400_000
 MONTH_MS = 30 * DAY_MS
@@ -23,8 +35,21 @@ MONTH_MS = 30 * DAY_MS
         (0.0001, 999_999),
     ],
 )
-def test_g20_the_budget_comes_exactly_from_the_decimal_text(objective: str | float | Decimal, ppm: int) -> None:
+def test_the_budget_comes_exactly_from_the_decimal_text(objective: str | float | Decimal, ppm: int) -> None:
     assert objective_ppm(objective) == ppm
+
+
+@pytest.mark.parametrize(
+    ("target", "ppm"), [("0.999", 1000), (0.995, 5000), (0.99999, 10), (1, 0), (1.0, 0), (Decimal("0.9"), 100_000)]
+)
+def test_a_target_is_the_objective_as_a_ratio(target: str | float | Decimal, ppm: int) -> None:
+    assert target_ppm(target) == ppm
+
+
+@pytest.mark.parametrize("target", ["99.9", "0", "1.1", "-0.1", "nan", "high", "0.9999999"])
+def test_a_target_that_is_none_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match=r"target|objective"):
+        target_ppm(target)
 
 
 @pytest.mark.parametrize("objective", ["0", "-1", "100.0001", "nan", "inf", "", "three nines", "99.99999", "1e3"])
@@ -33,51 +58,7 @@ def test_an_objective_that_is_none_is_refused(objective: str) -> None:
         objective_ppm(objective)
 
 
-@pytest.mark.parametrize(
-    ("bad", "consumed", "remaining", "minutes_left"),
-    [pytest.param(500, 0.5, 0.5, 21.6, id="G1"), pytest.param(3000, 3.0, -2.0, -86.4, id="G2")],
-)
-def test_a_budget_counts_in_events_and_minutes(
-    bad: int, consumed: float, remaining: float, minutes_left: float
-) -> None:
-    found = budget(bad, 1_000_000, 1000, window_ms=MONTH_MS)
-    assert (found.consumed, found.remaining, found.allowed) == (consumed, remaining, 1000)
-    assert (found.allowed_minutes, found.remaining_minutes) == (43.2, minutes_left)
-    assert found.ratio == (1_000_000 - bad) / 1_000_000
-    assert burn_rate(bad, 1_000_000, 1000) == consumed
-
-
-@pytest.mark.parametrize(("days", "minutes"), [(28, 40.32), (30, 43.2), (31, 44.64), (90, 129.6)])
-def test_g12_the_minutes_of_three_nines(days: int, minutes: float) -> None:
-    assert budget(0, 1, objective_ppm("99.9"), window_ms=days * DAY_MS).allowed_minutes == minutes
-
-
-@pytest.mark.parametrize(
-    ("bad", "valid", "ppm", "burn"),
-    [
-        pytest.param(144, 10_000, 1000, 14.4, id="G4-exactly-at-the-threshold"),
-        pytest.param(1, 20, 1000, 50, id="G15"),
-        pytest.param(1, 100_000_000, 10, 0.001, id="G17-not-rounded-to-0"),
-        pytest.param(14_449, 1_000_000, 1000, 14.449, id="G18-not-rounded-to-14.4"),
-    ],
-)
-def test_a_burn_rate_is_not_rounded(bad: int, valid: int, ppm: int, burn: float) -> None:
-    assert burn_rate(bad, valid, ppm) == burn
-
-
-def test_g7_missing_slices_are_left_out_of_the_budget() -> None:
-    found = budget(50, 8640 - 40, objective_ppm("99"))
-    assert found.ratio == pytest.approx(0.99418605, abs=5e-9)
-    assert found.consumed == pytest.approx(0.5814, abs=5e-5)
-
-
-def test_g10_errors_weigh_by_events() -> None:
-    found = budget(180, 85_200, 1000)
-    assert found.consumed == pytest.approx(2.11, abs=5e-3)
-    assert found.remaining == pytest.approx(-1.11, abs=5e-3)
-
-
-def test_g16_an_objective_of_100_percent_is_breached_by_the_first_failure() -> None:
+def test_an_objective_of_100_percent_has_its_minutes_overspent_by_the_first_failure() -> None:
     spent = budget(1, 100, 0, window_ms=MONTH_MS)
     assert (spent.consumed, spent.remaining, spent.allowed) == (math.inf, -math.inf, 0)
     assert spent.remaining_minutes == -432
@@ -87,7 +68,7 @@ def test_g16_an_objective_of_100_percent_is_breached_by_the_first_failure() -> N
     assert verdict(clean) == "COMPLIANT"
 
 
-def test_g19_without_traffic_nothing_is_known_but_the_allowance() -> None:
+def test_without_traffic_nothing_is_known_but_the_allowance() -> None:
     found = budget(0, 0, 1000, window_ms=MONTH_MS)
     assert (found.ratio, found.consumed, found.remaining, found.remaining_minutes) == (None, None, None, None)
     assert found.allowed_minutes == 43.2
@@ -95,17 +76,12 @@ def test_g19_without_traffic_nothing_is_known_but_the_allowance() -> None:
     assert verdict(found, recent_burn=100) == "UNKNOWN"
 
 
-def test_g6_time_to_exhaustion() -> None:
-    assert exhaustion_ms(0.4, 6, MONTH_MS) == 48 * 3_600_000
-    assert exhaustion_ms(0.4, 0.5, MONTH_MS) is None
-    assert exhaustion_ms(0.4, 1, MONTH_MS) is None
-
-
 def test_a_spent_budget_is_exhausted_now_and_an_unknown_one_never_known_to_be() -> None:
     assert exhaustion_ms(-2, 0.5, MONTH_MS) == 0
     assert exhaustion_ms(0.4, math.inf, MONTH_MS) == 0
     assert exhaustion_ms(None, 6, MONTH_MS) is None
     assert exhaustion_ms(0.4, None, MONTH_MS) is None
+    assert exhaustion_ms(0.4, 1, MONTH_MS) is None
 
 
 @pytest.mark.parametrize(
@@ -153,3 +129,58 @@ def test_a_projection_without_a_window_is_refused() -> None:
 def test_amounts_that_cannot_be_are_refused(bad: float, valid: float, ppm: int) -> None:
     with pytest.raises(ValueError, match="lie"):
         budget(bad, valid, ppm)
+
+
+def slices(bad: list[float], *, length_ms: int = 60_000) -> Tally:
+    """Slices of time, each bad for such a share of it; NaN where nothing was measured."""
+    shares = np.array(bad)
+    return Tally(0, length_ms, shares * length_ms, np.where(np.isnan(shares), np.nan, float(length_ms)), "time")
+
+
+@pytest.mark.parametrize(
+    ("measured", "word", "low"),
+    [(100, "COMPLIANT", False), (90, "COMPLIANT", False), (89, "COMPLIANT", True), (50, "COMPLIANT", True),
+     (49, "UNKNOWN", True), (1, "UNKNOWN", True)],
+)  # fmt: skip
+def test_low_coverage_lowers_the_verdict(measured: int, word: str, low: bool) -> None:
+    found = assess(slices([0.0] * measured + [math.nan] * (100 - measured)), 1000)
+    assert (found.verdict, found.low_coverage, found.data) == (word, low, "ok")
+    assert found.total.coverage == measured / 100
+
+
+def test_a_breach_in_the_little_that_was_measured_stays_one_if_the_rest_cannot_mend_it() -> None:
+    rest = [math.nan] * 99
+    assert assess(slices([0.2, *rest]), 1000).verdict == "BREACHED"
+    assert assess(slices([0.1, *rest]), 1000).verdict == "UNKNOWN"
+
+
+@pytest.mark.parametrize(("missing", "word"), [("bad", "BREACHED"), ("good", "UNKNOWN"), ("last", "UNKNOWN")])
+def test_a_policy_breaches_an_objective_but_does_not_clear_one(missing: Missing, word: str) -> None:
+    assert assess(slices([0.0, *[math.nan] * 9]), 1000, missing=missing).verdict == word
+
+
+@pytest.mark.parametrize("missing", ["ignore", "good", "bad", "last"])
+def test_no_policy_makes_up_an_indicator(missing: Missing) -> None:
+    found = assess(slices([math.nan] * 10), 1000, missing=missing)
+    assert (found.verdict, found.data, found.low_coverage) == ("UNKNOWN", "no_data", False)
+    assert (found.total.ratio, found.budget.consumed) == (None, None)
+
+
+def test_minutes_are_those_of_the_whole_period_while_it_lasts() -> None:
+    found = assess(slices([0.0] * 10), 1000, window_ms=MONTH_MS, recent_burn=1.0, left_ms=DAY_MS)
+    assert (found.budget.allowed_minutes, found.budget.remaining_minutes, found.verdict) == (
+        43.2,
+        43.2,
+        "COMPLIANT",
+    )
+
+
+def test_a_change_needs_both_periods() -> None:
+    alone = compare(Total(1, 1000), Total(0, 0), 1000)
+    assert (alone.points, alone.errors, alone.consumed, alone.consumed_before) == (None, None, 1, None)
+    first = compare(Total(1, 1000), Total(0, 1000), 1000)
+    assert (first.points, first.errors) == (-0.001, None)
+
+
+def test_a_burn_over_a_window_spends_its_share_of_the_period() -> None:
+    assert spent_share(14.4, 3_600_000, MONTH_MS) == pytest.approx(0.02, abs=1e-15)

@@ -102,6 +102,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("detect_anomalies", {"sensitivity": "nan"}, "sensitivity=nan must be"),
     ("detect_anomalies", {"sensitivity": "inf"}, "sensitivity=inf must be"),
     ("detect_anomalies", {"sensitivity": 0}, "sensitivity=0 must be"),
+    ("detect_anomalies", {"min_relative": -0.1}, "min_relative=-0.1 must be 0 or a number greater than 0"),
+    ("detect_anomalies", {"min_relative": "nan"}, "min_relative=nan must be 0 or a number greater than 0"),
+    ("detect_anomalies", {"min_relative": "inf"}, "min_relative=inf must be"),
+    ("detect_anomalies", {"direction": "sideways"}, "should be 'both', 'up' or 'down'"),
+    ("detect_anomalies", {"period": "1w"}, "should be 'auto', 'none', '1d' or '7d'"),
+    ("detect_anomalies", {"guard": "perhaps"}, "'guard' is not valid"),
     # Names
     ("query_historical_metrics", {**HISTORY, "hour": 3}, "no argument 'hour'; did you mean 'hours'? Valid: "),
     ("list_services", {"tema": "edge"}, "no argument 'tema'; did you mean 'team'?"),

@@ -33,7 +33,7 @@ RUN = 3
 """Buckets in a row that make a disagreement."""
 SUSTAINED = 12
 """Buckets whose mean shows a disagreement that is smaller, but lasts."""
-SUSTAINED_SIGMAS = 6.0
+SUSTAINED_SIGMAS = 5.0
 EDGE_SIGMAS = 2.0
 """Where such a disagreement begins and ends."""
 GAP = 3
@@ -78,7 +78,7 @@ def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step
     and the tolerance t = max(5 % of median|x|, least). Where x is 0 more often than not, buckets in which both are
     0 are left out: they say nothing about a level.
     Disagreement: |d - b| > max(4 s, t) in three buckets in a row; or the mean of d - b over twelve beyond t and
-    six of its own robust deviations.
+    five of its own robust deviations.
     """
     apart = y - x
     shared = np.flatnonzero(np.isfinite(apart))
@@ -155,7 +155,7 @@ def concordance(x: Values, y: Values) -> float | None:
 
 
 def sustained(rest: Values, allowed: float) -> list[tuple[int, int]]:
-    """The stretches [first, end) whose mean over twelve buckets is beyond `allowed` and six robust deviations of
+    """The stretches [first, end) whose mean over twelve buckets is beyond `allowed` and five robust deviations of
     such means, which know by themselves how far noise that follows itself carries."""
     if len(rest) < 4 * SUSTAINED:
         return []

@@ -4,8 +4,8 @@ A detector gives every point a score in robust sigmas; `episodes` turns the scor
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,13 @@ from telemetry_mcp.analysis.episode import (
     Severity,
     Sought,
     episodes,
+    gaps,
 )
+from telemetry_mcp.analysis.lens import FEW_POINTS, TAU, View, view
+from telemetry_mcp.analysis.past import view_of_past
 from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, clean
+from telemetry_mcp.analysis.scale import Binding
+from telemetry_mcp.analysis.season import Period
 
 __all__ = [
     "DEFAULT_SENSITIVITY",
@@ -51,22 +56,12 @@ __all__ = [
 ]
 
 Confidence = Literal["normal", "low", "none"]
-Period = Literal["auto", "none", "1d", "7d"]
-Binding = Literal["typical spread", "habitual excursions", "floor", "none"]
+Number = TypeVar("Number", np.float64, np.int8)
 
 DEFAULT_SENSITIVITY = 3.0
-TAU = 6.5
 TAU_FEW_POINTS = 8.0
-FEW_POINTS = 30
 TOO_FEW_POINTS = 5
 MISSING_SHARE = 0.3
-
-MAD_TO_SIGMA = 1.4826
-NORMAL_Q95 = 1.96
-SCALE_FLOOR = 0.02
-CONSTANT_SHARE = 1 / 3
-CONSTANT_TOLERANCE = 1e-9
-REFIT_GROWTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,49 +123,102 @@ def detect(
 
     `sensitivity` scales the threshold, 6.5 robust sigmas at the default of 3 (8 below 30 points): smaller finds
     more. `direction` keeps only points above ("up") or below ("down") the expected value, `min_relative` only
-    those that differ from it by at least this share of it. Raises ValueError for a sensitivity that is not finite
-    and positive, and for a negative `min_relative`.
+    those that differ from it by at least this share of it. `period` is the season to learn: "auto" takes the week
+    from 21 days of history on and the day from 3. Without `guard` excursions count however often they come. With
+    `polled` each point is judged by those before it alone, as somebody sees it who asks again and again.
+
+    Raises ValueError for a sensitivity that is not finite and positive, and for a negative `min_relative`.
     """
     if not (math.isfinite(sensitivity) and sensitivity > 0):
         raise ValueError(f"sensitivity must be a positive number: {sensitivity}")
+    if not min_relative >= 0:
+        raise ValueError(f"min_relative must not be negative: {min_relative}")
     samples = clean(timestamps_ms, values)
-    count = samples.values.size
-    threshold = (TAU if count >= FEW_POINTS else TAU_FEW_POINTS) * sensitivity / DEFAULT_SENSITIVITY
+    few = samples.values.size < FEW_POINTS
+    threshold = (TAU_FEW_POINTS if few else TAU) * sensitivity / DEFAULT_SENSITIVITY
     confidence, reason = _confidence(samples)
-    expected = np.full(len(values), np.nan)
-    lower, upper, scale = expected, expected, None
-    found: tuple[Episode, ...] = ()
-    if confidence != "none":
-        centre, scale = _fit(samples.values)
-        expected = np.full(len(values), centre)
-        lower, upper = expected - threshold * scale, expected + threshold * scale
-        found = episodes(
-            timestamps_ms,
-            values,
-            _placed(samples, _against(samples.values, centre, scale), len(values)),
-            threshold=threshold,
-            expected=expected,
-            lower=lower,
-            upper=upper,
-            direction=direction,
-            min_relative=min_relative,
+    if confidence == "none":
+        return _unknown(samples, len(values), reason, threshold)
+    seen = _seen(samples, period=period, guard=guard, polled=polled)
+    if not np.isfinite(seen.expected).any():
+        return _unknown(
+            samples, len(values), f"{_points(samples.values.size)}: too few to judge any by its past", threshold
         )
-    return Detection(
-        found, expected, lower, upper, confidence, reason, scale, "median/MAD", threshold, count, samples.missing
+    detection = _band(samples, seen, len(values), threshold)
+    found = episodes(
+        timestamps_ms,
+        values,
+        _placed(samples, seen.scores, len(values)),
+        threshold=threshold,
+        expected=detection.expected,
+        lower=detection.lower,
+        upper=detection.upper,
+        direction=direction,
+        min_relative=min_relative,
+        sides=_placed(samples, seen.sides, len(values)),
+        lenses=_placed(samples, seen.lenses, len(values), 0),
     )
+    return replace(detection, episodes=found, confidence=confidence, reason=reason)
 
 
 def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) -> Values:
     """How unusual each input point is, in robust sigmas from 0 to 99; NaN where there is no number.
 
     Of points with equal timestamps only the last is scored. With `causal` a point is judged by points before it
-    alone (so a score never changes when data arrive); the first 30 then score 0, as nothing can be said of them.
+    alone (so a score never changes when data arrive); until enough has been seen, 30 points at least, it scores 0.
+    Fewer than 5 numbers all score 0: too few to tell.
     """
     samples = clean(timestamps_ms, values)
-    if causal:
-        return _placed(samples, _expanding_scores(samples.values), len(values))
-    scores = _against(samples.values, *_fit(samples.values)) if samples.values.size else samples.values
-    return _placed(samples, scores, len(values))
+    if samples.values.size < TOO_FEW_POINTS:
+        return _placed(samples, np.zeros(samples.values.size), len(values))
+    return _placed(samples, _seen(samples, polled=causal).scores, len(values))
+
+
+def _seen(samples: Samples, *, period: Period = "auto", guard: bool = True, polled: bool) -> View:
+    # Some clients say "none" with the largest number there is: its square is infinite, and that is right.
+    with np.errstate(over="ignore"):
+        return view_of_past(samples, period=period) if polled else view(samples, period=period, guard=guard)
+
+
+def _unknown(samples: Samples, length: int, reason: str, threshold: float) -> Detection:
+    nothing = np.full(length, np.nan)
+    return Detection(
+        episodes=(),
+        expected=nothing,
+        lower=nothing,
+        upper=nothing,
+        confidence="none",
+        reason=reason,
+        scale=None,
+        method="none",
+        threshold=threshold,
+        points=samples.values.size,
+        missing=samples.missing,
+        seasonal=reason,
+    )
+
+
+def _band(samples: Samples, seen: View, length: int, threshold: float) -> Detection:
+    """What there is to say of a series but for its episodes and how far they can be trusted."""
+    expected, sigma = _placed(samples, seen.expected, length), _placed(samples, seen.sigma, length)
+    return Detection(
+        episodes=(),
+        expected=expected,
+        lower=expected - threshold * sigma,
+        upper=expected + threshold * sigma,
+        confidence="normal",
+        reason="",
+        scale=seen.scale.sigma if seen.scale else None,
+        method=seen.method,
+        threshold=threshold,
+        points=samples.values.size,
+        missing=samples.missing,
+        period_ms=seen.period_ms,
+        binding=seen.scale.binding if seen.scale else "none",
+        habit=seen.scale.habit if seen.scale else None,
+        gaps=gaps(samples),
+        seasonal=seen.seasonal,
+    )
 
 
 def _confidence(samples: Samples) -> tuple[Confidence, str]:
@@ -188,52 +236,8 @@ def _points(count: int) -> str:
     return "1 point" if count == 1 else f"{count} points"
 
 
-def _placed(samples: Samples, scores: Values, length: int) -> Values:
-    placed = np.full(length, np.nan)
-    placed[samples.index] = scores
+def _placed(samples: Samples, seen: NDArray[Number], length: int, absent: float = np.nan) -> NDArray[Number]:
+    """What is seen of the clean series, where its points stood in the input."""
+    placed = np.full(length, absent, dtype=seen.dtype)
+    placed[samples.index] = seen
     return placed
-
-
-def _expanding_scores(values: Values) -> Values:
-    """Refitted whenever the past has grown by a sixteenth, which keeps the cost linear."""
-    scores = np.zeros(values.size)
-    start = FEW_POINTS
-    while start < values.size:
-        stop = start + max(1, start // REFIT_GROWTH)
-        scores[start:stop] = _against(values[start:stop], *_fit(values[:start]))
-        start = stop
-    return scores
-
-
-def _against(values: Values, centre: float, scale: float) -> Values:
-    residuals = np.abs(values - centre)
-    if scale == 0:
-        return np.where(residuals > CONSTANT_TOLERANCE * abs(centre), LARGEST_SCORE, 0.0)
-    return np.minimum(residuals / scale, LARGEST_SCORE)
-
-
-def _fit(values: Values) -> tuple[float, float]:
-    """The expected value and one robust sigma; a sigma of 0 means that the series holds one value.
-
-    A bare MAD makes the heavy tails of operational data look like anomalies, hence the 95th percentile beside it;
-    below 30 points that percentile is the anomaly itself, so the MAD stands alone. The floor keeps a nearly silent
-    series from turning rounding into findings.
-    """
-    centre = float(np.median(values))
-    residuals = np.abs(values - centre)
-    mad = MAD_TO_SIGMA * float(np.median(residuals))
-    if mad <= CONSTANT_TOLERANCE * abs(centre) and _holds(residuals <= CONSTANT_TOLERANCE * abs(centre)):
-        return centre, 0.0
-    floor = SCALE_FLOOR * float(np.sqrt(np.mean(np.square(residuals))))
-    tail = float(np.quantile(residuals, 0.95)) / NORMAL_Q95 if values.size >= FEW_POINTS else 0.0
-    return centre, max(mad, tail, floor)
-
-
-def _holds(still: NDArray[np.bool_]) -> bool:
-    """Whether one unbroken stretch without movement covers a third of the series.
-
-    A counter that is mostly zero but bursts all the time has no such stretch: its bursts are habit.
-    """
-    moved = np.flatnonzero(~still)
-    edges = np.concatenate(([-1], moved, [still.size]))
-    return bool(np.diff(edges).max() - 1 >= CONSTANT_SHARE * still.size)

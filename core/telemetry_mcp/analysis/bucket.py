@@ -14,9 +14,13 @@ def rates(timestamps_ms: Timestamps, counter: Values) -> tuple[Timestamps, Value
     A counter that falls was reset: all that it then shows came since. Nothing is extrapolated. The input is
     sorted, without duplicates and without NaN; of n samples come n - 1 rates.
     """
-    rise = np.diff(counter)
-    rise = np.where(rise < 0, counter[1:], rise)
-    return timestamps_ms[:-1], rise / (np.diff(timestamps_ms) / 1000)
+    return timestamps_ms[:-1], rise(counter) / (np.diff(timestamps_ms) / 1000)
+
+
+def rise(counter: Values) -> Values:
+    """What a counter rose by between each two of its samples, with the same rule for resets."""
+    change = np.diff(counter)
+    return np.where(change < 0, counter[1:], change)
 
 
 def holding(timestamps_ms: Timestamps, step_ms: int) -> Values | None:
@@ -54,3 +58,31 @@ def mean(
         values = values * weights
     summed = np.bincount(place, weights=values, minlength=size)
     return np.divide(summed, total, out=np.full(size, np.nan), where=total > 0), counts
+
+
+def spread(timestamps_ms: Timestamps, values: Values, step_ms: int, edges_ms: Timestamps) -> Values:
+    """The mean over time between each two neighbouring edges of samples that hold from their timestamp until the
+    next one, at most `step_ms`; NaN where less than half of that time is covered.
+
+    For samples whose distance does not fit the grid: put whole into the bucket they begin in, they would be up to
+    a bucket early. The input is sorted, without duplicates and without NaN.
+    """
+    ends = timestamps_ms + step_ms
+    ends[:-1] = np.minimum(ends[:-1], timestamps_ms[1:])
+    held = (ends - timestamps_ms).astype(np.float64)
+    knots = np.column_stack([timestamps_ms, ends]).ravel()
+    covered = np.diff(integral(knots, held, edges_ms))
+    total = np.diff(integral(knots, held * values, edges_ms))
+    enough = covered >= np.diff(edges_ms) / 2
+    held_means: Values = np.divide(total, covered, out=np.full(len(covered), np.nan), where=enough)
+    return held_means
+
+
+def integral(knots: Timestamps, amounts: Values, edges_ms: Timestamps) -> Values:
+    """How much has come by each edge, when every amount comes evenly between its two knots.
+
+    Between edges where nothing comes it does not change by a single bit: 0 stays 0.
+    """
+    heights = np.concatenate(([0.0], np.repeat(np.cumsum(amounts), 2)[:-1]))
+    come: Values = np.interp(edges_ms, knots, heights, left=0.0)
+    return come

@@ -17,7 +17,7 @@ from telemetry_mcp.analysis.tally import Missing, Tally, Total, trailing
 
 Severity = Literal["page", "ticket"]
 State = Literal["critical", "warning", "recovering", "healthy", "unknown", "no_traffic", "no_data"]
-Unknown = Literal["no_data", "low_coverage", "no_traffic"]
+Unknown = Literal["too_coarse", "no_data", "low_coverage", "no_traffic"]
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -106,6 +106,11 @@ class PairBurn:
     attainable: bool
 
     @property
+    def undecided(self) -> bool:
+        """Nobody can tell whether it fires, or whether its long window is over. No traffic is no doubt of that."""
+        return self.firing is None or (self.long.over is None and self.long.unknown != "no_traffic")
+
+    @property
     def recovering(self) -> bool:
         return self.long.over is True and self.short.over is False
 
@@ -135,9 +140,9 @@ def evaluate(
     series and for composites; `end_ms` and `missing` are for a tally only. `min_events` replaces the number of
     events below which the low-traffic guard works (`PairBurn`); 0 turns it off.
 
-    critical: a page pair fires. warning: a ticket pair does. no_data: no window has any. no_traffic: no window has
-    anything to judge, or those of the pages have not. unknown: whether a pair fires cannot be told, as less than
-    `min_coverage` of a window counts, a short window saw no traffic while its long one is over, or there is no
+    critical: a page pair fires. warning: a ticket pair does. no_data: no long window has any. no_traffic: no long
+    window of a page (of any pair, without pages) had anything to judge. unknown: less than `min_coverage` counts
+    of a long window, or of a short one whose long one is over; or that short one saw no traffic; or there is no
     pair. recovering: a long window is still over its threshold and its short one no longer. healthy: none of that.
     Raises ValueError as `burn_rate` does.
     """
@@ -181,10 +186,14 @@ def _window_burn(
     burn = burn_rate(found.bad, found.valid, budget_ppm)
     interval = wilson(found.bad, found.valid) if found.unit == "events" else None
     unknown: Unknown | None = None
-    if found.data != "ok":
-        unknown = found.data
+    if found.too_coarse:
+        unknown = "too_coarse"
+    elif found.data == "no_data":
+        unknown = "no_data"
     elif found.coverage + found.filled < min_coverage:
         unknown = "low_coverage"
+    elif found.data == "no_traffic":
+        unknown = "no_traffic"
     over = None if unknown else pair.exceeded_by(found.bad, found.valid, budget_ppm)
     return WindowBurn(window_ms, found, burn, interval, over, unknown)
 
@@ -205,14 +214,11 @@ def _state(burns: tuple[PairBurn, ...]) -> State:
     firing = {each.pair.severity for each in burns if each.firing}
     if firing:
         return "critical" if "page" in firing else "warning"
-    data = {each.long.total.data for each in burns}
-    if data == {"no_data"}:
+    reasons = {each.long.unknown for each in burns}
+    if reasons == {"no_data"}:
         return "no_data"
-    if (
-        "ok" not in {each.long.total.data for each in burns if each.pair.severity == "page"}
-        and "no_traffic" in data
-    ):
+    if ({each.long.unknown for each in burns if each.pair.severity == "page"} or reasons) == {"no_traffic"}:
         return "no_traffic"
-    if not burns or any(each.firing is None for each in burns):
+    if not burns or any(each.undecided for each in burns):
         return "unknown"
     return "recovering" if any(each.recovering for each in burns) else "healthy"

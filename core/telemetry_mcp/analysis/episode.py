@@ -1,7 +1,7 @@
 """Turns the scores of any detector into findings: stretches of a series with a start, an end and a peak."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ Direction = Literal["up", "down"]
 Sought = Literal["both", "up", "down"]
 Severity = Literal["low", "medium", "high"]
 Lens = Literal["spike", "off-pattern", "sustained shift", "left constant value", "flatline"]
+LENSES: tuple[Lens, ...] = get_args(Lens)
 
 LARGEST_SCORE = 99.0
 MEDIUM_SEVERITY = 9.0
@@ -65,33 +66,57 @@ def episodes(
     upper: Values | None = None,
     direction: Sought = "both",
     min_relative: float = 0.0,
+    sides: Values | None = None,
+    lenses: NDArray[np.int8] | None = None,
 ) -> tuple[Episode, ...]:
     """Turn one score per point, from whatever detector, into episodes, strongest peak first.
 
     An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to
     three steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts
     as 0. Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
-    Raises ValueError for a threshold that is not positive, a negative `min_relative` or arrays of unequal length.
+    `sides` says by its sign whether a point is above or below what its lens expects, without it the difference
+    from `expected` does; `lenses` are places in LENSES, all off-pattern by default. Raises ValueError for a
+    threshold that is not positive, a negative `min_relative` or arrays of unequal length.
     """
     if not threshold > 0 or not min_relative >= 0:
         raise ValueError(f"threshold must be positive, min_relative not negative: {threshold}, {min_relative}")
-    if any(array is not None and len(array) != len(values) for array in (scores, expected, lower, upper)):
-        raise ValueError("scores and band must have one entry per point")
+    given: tuple[NDArray[Any] | None, ...] = (scores, expected, lower, upper, sides, lenses)
+    if any(array is not None and len(array) != len(values) for array in given):
+        raise ValueError("scores, band, sides and lenses must have one entry per point")
     samples = clean(timestamps_ms, values)
     if not samples.values.size:
         return ()
     centre = np.full(len(values), np.median(samples.values)) if expected is None else expected
     residuals = samples.values - centre[samples.index]
+    above = residuals if sides is None else sides[samples.index]
     strength = np.nan_to_num(scores[samples.index], nan=0.0, posinf=LARGEST_SCORE)
     wanted = np.abs(residuals) >= min_relative * np.abs(centre[samples.index])
     if direction != "both":
-        wanted &= residuals > 0 if direction == "up" else residuals < 0
-    strength = np.where(wanted, strength, 0.0)
-    found = [
-        _episode(samples, members, strength, residuals, centre, lower, upper)
-        for members in _groups(samples.timestamps_ms, strength, threshold)
-    ]
+        wanted &= above > 0 if direction == "up" else above < 0
+    seen = _Seen(samples, np.where(wanted, strength, 0.0), residuals, above, centre, lower, upper, lenses)
+    found = [_episode(seen, members) for members in _groups(samples.timestamps_ms, seen.strength, threshold)]
     return tuple(sorted(found, key=lambda episode: (-episode.deviation, episode.start_ms)))
+
+
+def gaps(samples: Samples) -> tuple[Gap, ...]:
+    """The spans inside a clean series that are too long for an episode to bridge."""
+    times = samples.timestamps_ms
+    wide = np.flatnonzero(_gaps_ms(times) > _join_ms(times)) if times.size > 1 else ()
+    return tuple(Gap(int(times[i]), int(times[i + 1])) for i in wide)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """A clean series and what a detector says of it; the band and the lenses are as long as the input was."""
+
+    samples: Samples
+    strength: Values
+    residuals: Values
+    above: Values
+    expected: Values
+    lower: Values | None
+    upper: Values | None
+    lenses: NDArray[np.int8] | None
 
 
 def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArray[np.intp]]:
@@ -99,22 +124,23 @@ def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArr
     hot = np.flatnonzero(strength >= threshold)
     if not hot.size:
         return []
-    step = median_step_ms(times) or 0.0
     calm_before = np.cumsum(strength < threshold / 2)[hot]
-    gap_ms = np.diff(times[hot]) - step
-    apart = (np.diff(calm_before) > 0) & (gap_ms > max(JOIN_STEPS * step, JOIN_MS))
+    apart = (np.diff(calm_before) > 0) & (_gaps_ms(times, hot) > _join_ms(times))
     return np.split(hot, np.flatnonzero(apart) + 1)
 
 
-def _episode(
-    samples: Samples,
-    members: NDArray[np.intp],
-    strength: Values,
-    residuals: Values,
-    expected: Values,
-    lower: Values | None,
-    upper: Values | None,
-) -> Episode:
+def _join_ms(times: Timestamps) -> float:
+    return max(JOIN_STEPS * (median_step_ms(times) or 0.0), JOIN_MS)
+
+
+def _gaps_ms(times: Timestamps, places: NDArray[np.intp] | None = None) -> Values:
+    """How much longer than a step it is from each point, or from each of `places`, to the next."""
+    gap: Values = np.diff(times if places is None else times[places]) - (median_step_ms(times) or 0.0)
+    return gap
+
+
+def _episode(seen: _Seen, members: NDArray[np.intp]) -> Episode:
+    samples, strength, residuals = seen.samples, seen.strength, seen.residuals
     first, last = int(members[0]), int(members[-1])
     # Scores are capped, so several points can share the highest: the one farthest out is the peak.
     peak = int(members[np.lexsort((np.abs(residuals[members]), strength[members]))[-1]])
@@ -125,15 +151,16 @@ def _episode(
         end_ms=int(samples.timestamps_ms[last]),
         peak_ms=int(samples.timestamps_ms[peak]),
         value=float(samples.values[peak]),
-        expected=float(expected[position]),
-        lower=None if lower is None else float(lower[position]),
-        upper=None if upper is None else float(upper[position]),
+        expected=float(seen.expected[position]),
+        lower=None if seen.lower is None else float(seen.lower[position]),
+        upper=None if seen.upper is None else float(seen.upper[position]),
         deviation=deviation,
-        direction="up" if residuals[peak] >= 0 else "down",
+        direction="up" if seen.above[peak] >= 0 else "down",
         severity=_severity(deviation),
         ongoing=last == samples.values.size - 1,
         points=last - first + 1,
-        relative=float(residuals[peak] / abs(expected[position])) if expected[position] else None,
+        lens="off-pattern" if seen.lenses is None else LENSES[seen.lenses[position]],
+        relative=float(residuals[peak] / abs(seen.expected[position])) if seen.expected[position] else None,
     )
 
 

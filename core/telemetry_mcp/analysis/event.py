@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from telemetry_mcp.analysis.bucket import rise
 from telemetry_mcp.analysis.grid import Grid
 from telemetry_mcp.analysis.sample import Timestamps, Values, clean, median_step_ms
 from telemetry_mcp.analysis.tally import Amounts, Tally
@@ -12,7 +13,7 @@ from telemetry_mcp.analysis.tally import Amounts, Tally
 Points = tuple[Timestamps, Values]
 Kind = Literal["rate", "delta", "counter"]
 Stamp = Literal["start", "end"]
-Absent = Literal["unknown", "zero"]
+Absent = Literal["unknown", "zero", "sparse"]
 
 GAP_STEPS: dict[Kind, float] = {"rate": 1.25, "delta": 1.0, "counter": 2.5}
 """For how many usual steps one sample speaks: jitter passes, a sample that is missing leaves a gap."""
@@ -62,20 +63,26 @@ def of_events(
     A slice counts when both series cover at least half of it; if only one does, it is missing, never 0. Where they
     cover different shares, both are brought to the smaller one.
 
-    `absent` "zero" is for a series of bad events that does not exist before the first error: the time before its
-    first sample, all of it where it has none, counts as free of errors. A gap after that stays unknown.
+    `absent` says what the lack of bad events means, as many a series does not exist before the first error.
+    unknown: nothing. zero: the time before its first sample, all of it where it has none, is free of errors; a gap
+    after that stays unknown. sparse: so is every gap, as the source leaves out intervals without errors. It is
+    about bad events only: good or valid ones that are missing are never taken for none.
 
     More good or bad than valid events are cut to the valid ones; `Tally.clipped` has the sum of what was cut.
-    Raises ValueError unless exactly two series are given, and for negative values.
+    Raises ValueError unless exactly two series are given, for negative values and a `max_gap_ms` that is not
+    positive.
     """
-    if sum(each is not None for each in (good, bad, valid)) != 2:
-        raise ValueError("an event indicator has two of good, bad and valid")
-    part = _stretches(good if bad is None else bad, kind, stamp, max_gap_ms)
-    rest = _stretches(good if valid is None else valid, kind, stamp, max_gap_ms)
-    resets = part.resets + rest.resets
+    part_of, rest_of = _two(good, bad, valid)
+    sparse = bad is not None and absent == "sparse"
+    rest = _stretches(rest_of, kind, stamp, _gap_ms(rest_of, kind, max_gap_ms))
+    part = _stretches(part_of, kind, stamp, _gap_ms(rest_of if sparse else part_of, kind, max_gap_ms))
     if bad is not None and absent == "zero":
         part = _from_the_start(part, grid)
-    some, others = _common(_sliced(part, grid), _sliced(rest, grid), ENOUGH_OF_A_SLICE * grid.slice_ms)
+    counted = _sliced(part, grid)
+    if sparse:
+        counted = _Sliced(counted.amounts, np.full(grid.size, float(grid.slice_ms)))
+    resets = part.resets + rest.resets
+    some, others = _common(counted, _sliced(rest, grid), ENOUGH_OF_A_SLICE * grid.slice_ms)
     if valid is None:
         return Tally(grid.start_ms, grid.slice_ms, some, some + others, resets=resets)
     return _within(grid, some, others, resets, good=bad is None)
@@ -83,21 +90,34 @@ def of_events(
 
 def increase(timestamps_ms: Timestamps, values: Values) -> tuple[float, int]:
     """What a counter grew by over its samples, and how often it was reset. Nothing is extrapolated."""
-    found = _grown(*_plain(timestamps_ms, values), max_gap_ms=None)
+    found = _grown(*_plain((timestamps_ms, values)), max_gap_ms=None)
     return float(found.amounts.sum()), found.resets
 
 
-def _plain(timestamps_ms: Timestamps, values: Values) -> Points:
-    samples = clean(timestamps_ms, values)
+def _two(good: Points | None, bad: Points | None, valid: Points | None) -> tuple[Points, Points]:
+    """The bad or good events, and the valid ones or, without these, the good."""
+    part, rest = good if bad is None else bad, good if valid is None else valid
+    if part is None or rest is None or sum(each is None for each in (good, bad, valid)) != 1:
+        raise ValueError("an event indicator has two of good, bad and valid")
+    return part, rest
+
+
+def _plain(points: Points) -> Points:
+    samples = clean(*points)
     if np.any(samples.values < 0):
         raise ValueError("a number of events is not negative")
     return samples.timestamps_ms, samples.values
 
 
-def _stretches(points: Points | None, kind: Kind, stamp: Stamp, max_gap_ms: int | None) -> _Stretches:
-    assert points is not None
-    times, values = _plain(*points)
-    gap_ms = round(GAP_STEPS[kind] * (median_step_ms(times) or 0.0)) if max_gap_ms is None else max_gap_ms
+def _gap_ms(points: Points, kind: Kind, max_gap_ms: int | None) -> int:
+    if max_gap_ms is not None and max_gap_ms <= 0:
+        raise ValueError(f"max_gap_ms must be positive: {max_gap_ms}")
+    # A sample that is no number still shows how far apart the source measures.
+    return max_gap_ms or round(GAP_STEPS[kind] * (median_step_ms(np.unique(points[0])) or 0.0))
+
+
+def _stretches(points: Points, kind: Kind, stamp: Stamp, gap_ms: int) -> _Stretches:
+    times, values = _plain(points)
     if kind == "counter":
         return _grown(times, values, gap_ms)
     distance = np.minimum(np.diff(times), gap_ms)
@@ -111,10 +131,8 @@ def _stretches(points: Points | None, kind: Kind, stamp: Stamp, max_gap_ms: int 
 
 
 def _grown(times: Timestamps, values: Values, max_gap_ms: int | None) -> _Stretches:
-    change = np.diff(values)
-    reset = change < 0
+    amounts, reset = rise(values), np.diff(values) < 0
     known = ~reset | (max_gap_ms is None or np.diff(times) <= max_gap_ms)
-    amounts = np.where(reset, values[1:], change)
     return _Stretches(times[:-1][known], times[1:][known], amounts[known], int(np.count_nonzero(reset)))
 
 
@@ -144,8 +162,7 @@ def _common(one: _Sliced, other: _Sliced, least_ms: float) -> tuple[Amounts, Amo
 
 def _scaled(part: _Sliced, covered: Amounts) -> Amounts:
     """Untouched where it covers just that much: what is exact stays exact."""
-    share = covered / np.maximum(part.covered, 1.0)
-    return np.where(np.isnan(covered) | (covered != part.covered), part.amounts * share, part.amounts)
+    return part.amounts * np.where(part.covered == covered, 1.0, covered / np.maximum(part.covered, 1.0))
 
 
 def _within(grid: Grid, part: Amounts, valid: Amounts, resets: int, *, good: bool) -> Tally:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry_mcp.analysis.bucket import integral
 from telemetry_mcp.analysis.sample import Timestamps, Values
 
 
@@ -46,6 +47,5 @@ class Grid:
         """
         if not starts.size:
             return np.zeros(self.size)
-        at = np.stack((starts, stops), axis=1).ravel()
-        sums = np.concatenate(([0.0], np.repeat(np.cumsum(amounts), 2)[:-1]))
-        return np.maximum(np.diff(np.interp(self.edges, at, sums)), 0.0)
+        knots = np.column_stack([starts, stops]).ravel()
+        return np.maximum(np.diff(integral(knots, amounts, self.edges)), 0.0)

@@ -1,44 +1,92 @@
-"""By which factor of units two series of the same thing differ, where nobody declared it."""
+"""How far a series ordinarily strays from what is expected of it: one robust sigma, and what set it."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from telemetry_mcp.analysis.sample import Values
-from telemetry_mcp.analysis.statistic import median
 
-STEPS = (60.0, 3600.0, 8.0, 100.0, 1e3, 1e6, 1e9, 1024.0, 1024.0**2, 1024.0**3, 1024.0**4)
-FACTORS = np.array(sorted([1.0, *STEPS, *(1 / step for step in STEPS)]))
-"""Those that units of one thing differ by: shares, times, rates, bits, decimal and binary prefixes."""
-NEAR = 0.15
-LEAST_CORRELATION = 0.9
-ENOUGH = 6
-"""Pairs of values. With fewer, correlation is chance."""
+Binding = Literal["typical spread", "habitual excursions", "floor", "none"]
+
+MAD_TO_SIGMA = 1.4826
+TAIL = 0.05
+NORMAL_TAIL = 1.96
+FLOOR = 0.02
+OUTLIERS = 0.01
+RESOLUTION = 64 * float(np.finfo(np.float64).eps)
+
+STRETCHES = 40
+STRETCH_POINTS = 8
+FEWEST_STRETCHES = 6
+HABIT_QUANTILE = 0.75
+HABIT_SIGMAS = 3.25
+RARE_EXCURSIONS = 4
+RARE_SIGMAS = 6.0
 
 
-def scale_factor(x: Values, y: Values) -> float | None:
-    """How many times `y` reads what `x` does, as the factor between two units (1: the same unit).
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One robust sigma, the term that set it, and the size of the excursions that are habit where those did."""
 
-    Both are on one grid, NaN where there is a gap. The median of y / x is taken for the nearest factor of the
-    table when it is within 15 % of it and both move together (Pearson above 0.9). None where that does not hold:
-    nothing is known about the unit then.
+    sigma: float
+    binding: Binding
+    habit: float | None = None
+
+
+def floor(expected: Values, residuals: Values) -> float:
+    """The least that one sigma can be: 2 % of the rms of the residuals, and more than rounding.
+
+    The largest 1 % of the residuals, one at least, are cut to the next: an absurd value must not blind for all
+    others.
     """
-    both = np.isfinite(x) & np.isfinite(y) & (x != 0)
-    x, y = x[both], y[both]
-    if len(x) < ENOUGH:
-        return None
-    measured = median(y / x)
-    if measured <= 0:
-        return None
-    nearest = float(FACTORS[np.abs(np.log(FACTORS / measured)).argmin()])
-    if abs(measured / nearest - 1) > NEAR:
-        return None
-    together = pearson(x, y)
-    return nearest if together is not None and together > LEAST_CORRELATION else None
+    sizes = np.abs(residuals)
+    rms = float(np.sqrt(np.mean(np.square(np.minimum(sizes, _upper(sizes, OUTLIERS, fewest=1))))))
+    return max(FLOOR * rms, resolution(expected))
 
 
-def pearson(x: Values, y: Values) -> float | None:
-    """The correlation of two series without gaps; None where one of them is constant."""
-    if x.min() == x.max() or y.min() == y.max():
-        return None
-    a, b = x - x.mean(), y - y.mean()
-    size = float(np.sqrt(a @ a) * np.sqrt(b @ b))
-    return float(a @ b) / size if 0 < size < np.inf else None
+def resolution(expected: Values) -> float:
+    """Differences up to this are rounding."""
+    return RESOLUTION * float(np.abs(expected).max())
+
+
+def scale(residuals: Values, least: float, *, guard: bool = True) -> Scale:
+    """One sigma of at least 30 residuals: the largest of three terms.
+
+    - the typical spread: the 95th percentile of their size over 1.96. A bare MAD makes the heavy tails of
+      operational data look like anomalies.
+    - habitual excursions (`guard`): of 40 equal stretches each has its largest excursion; what a quarter of them
+      reaches is habit, and lies 3.25 sigmas out at most. A series without typical spread, which hardly ever moves,
+      makes a habit of what four stretches reach.
+    - `least`, the floor.
+    """
+    sizes = np.abs(residuals)
+    typical = _upper(sizes, TAIL) / NORMAL_TAIL
+    habit, sigmas = _habit(sizes, rarely=typical <= least) if guard else (0.0, 1.0)
+    if habit / sigmas > max(typical, least):
+        return Scale(habit / sigmas, "habitual excursions", habit)
+    return Scale(typical, "typical spread") if typical > least else Scale(least, "floor")
+
+
+def few(residuals: Values, least: float) -> Scale:
+    """One sigma of fewer than 30 residuals: a 95th percentile would be the anomaly itself, so the MAD it is."""
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(residuals)))
+    return Scale(spread, "typical spread") if spread > least else Scale(least, "floor")
+
+
+def _upper(sizes: Values, share: float, *, fewest: int = 0) -> float:
+    """The size that a `share` of all, and `fewest`, are beyond."""
+    place = max(0, sizes.size - 1 - max(fewest, round(share * (sizes.size - 1))))
+    return float(np.partition(sizes, place)[place])
+
+
+def _habit(sizes: Values, *, rarely: bool) -> tuple[float, float]:
+    """The size of habitual excursions and how many sigmas out they lie."""
+    count = min(STRETCHES, sizes.size // STRETCH_POINTS)
+    if count < FEWEST_STRETCHES:
+        return 0.0, 1.0
+    length = sizes.size // count
+    largest = np.sort(sizes[sizes.size - count * length :].reshape(count, length).max(axis=1))
+    if rarely and largest[-RARE_EXCURSIONS] / RARE_SIGMAS > np.quantile(largest, HABIT_QUANTILE) / HABIT_SIGMAS:
+        return float(largest[-RARE_EXCURSIONS]), RARE_SIGMAS
+    return float(np.quantile(largest, HABIT_QUANTILE)), HABIT_SIGMAS

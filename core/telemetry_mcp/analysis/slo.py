@@ -27,16 +27,18 @@ ENOUGH_COVERAGE = 0.5
 class Budget:
     """An error budget and what is left of it.
 
-    `ratio` is good over valid. `allowed` has the unit of `valid`; `consumed` and `remaining` are shares of it
-    (1 is the whole budget, `remaining` may be negative). `allowed_minutes` and `remaining_minutes` spread the same
-    shares over the whole window: they are None without one. All that depends on measurements is None when nothing
-    valid was measured. An objective of 100 % leaves no budget: the first bad thing consumes infinitely much of it.
+    `ratio` is good over valid. `allowed` and what is `left` of it (it may be negative) have the unit of `valid`;
+    `consumed` and `remaining` are the same as shares: 1 is the whole budget. `allowed_minutes` and
+    `remaining_minutes` spread these shares over the whole window: they are None without one. All that depends on
+    measurements is None when nothing valid was measured. An objective of 100 % leaves no budget: the first bad
+    thing consumes infinitely much of it.
     """
 
     ppm: int
     window_ms: int | None
     ratio: float | None
     allowed: float
+    left: float
     consumed: float | None
     remaining: float | None
     allowed_minutes: float | None
@@ -50,16 +52,34 @@ def objective_ppm(objective: str | int | float | Decimal) -> int:
     A number counts by its shortest decimal text. Raises ValueError outside (0, 100], for what is not a number and
     for an objective finer than one part per million (more than four decimals).
     """
-    try:
-        percent = Decimal(str(objective).strip())
-    except InvalidOperation:
-        raise ValueError(f"an objective is a percentage such as 99.9: {objective!r}") from None
-    if not (percent.is_finite() and 0 < percent <= 100):
+    percent = _decimal(objective, "an objective is a percentage such as 99.9")
+    if not 0 < percent <= 100:
         raise ValueError(f"an objective lies above 0 and at most at 100 percent: {objective}")
     ppm = (100 - percent) * (MILLION // 100)
     if ppm != int(ppm):
         raise ValueError(f"an objective has at most four decimals: {objective}")
     return int(ppm)
+
+
+def target_ppm(target: str | int | float | Decimal) -> int:
+    """The error budget of an objective written as a ratio, as OpenSLO and slo-generator do: 1000 for "0.999".
+
+    Raises ValueError as `objective_ppm` does, outside (0, 1] here.
+    """
+    ratio = _decimal(target, "a target is a ratio such as 0.999")
+    if not 0 < ratio <= 1:
+        raise ValueError(f"a target lies above 0 and at most at 1: {target}")
+    return objective_ppm(ratio * 100)
+
+
+def _decimal(number: str | int | float | Decimal, what: str) -> Decimal:
+    try:
+        found = Decimal(str(number).strip())
+    except InvalidOperation:
+        raise ValueError(f"{what}: {number!r}") from None
+    if not found.is_finite():
+        raise ValueError(f"{what}: {number!r}")
+    return found
 
 
 def burn_rate(bad: float, valid: float, budget_ppm: int) -> float | None:
@@ -88,6 +108,7 @@ def budget(bad: float, valid: float, budget_ppm: int, *, window_ms: int | None =
         window_ms=window_ms,
         ratio=(valid - bad) / valid if valid else None,
         allowed=budget_ppm * valid / MILLION,
+        left=(budget_ppm * valid - bad * MILLION) / MILLION,
         consumed=consumed,
         remaining=None if consumed is None else 1 - consumed,
         allowed_minutes=None if minutes is None else minutes * budget_ppm / MILLION,

@@ -59,7 +59,8 @@ class Total:
     """What a window sums up to.
 
     `coverage` (0..1) is what was really measured of the window, whatever filled its gaps; `filled` is the share
-    that a policy filled. `missing_slices` of its `slices` were not measured at all.
+    that a policy filled. `missing_slices` of its `slices` were not measured at all. `too_coarse`: the window is
+    shorter than one slice, so nothing can be said of it.
     """
 
     bad: float
@@ -69,6 +70,7 @@ class Total:
     filled: float = 0.0
     slices: int = 0
     missing_slices: int = 0
+    too_coarse: bool = False
 
     @property
     def data(self) -> Data:
@@ -104,18 +106,19 @@ def total(
         raise ValueError(f"a window must end after it starts: {start_ms} .. {end_ms}")
     begin, end = first // tally.slice_ms, -(-stop // tally.slice_ms)
     inside = slice(max(begin, 0), max(end, 0))
-    weights = _weights(tally)[inside]
-    bad, valid = (tally.bad, tally.valid) if missing == "ignore" else _filled(tally, missing)
-    kept = ~np.isnan(valid[inside])
-    slices = end - begin
-    whole = slices * (1 if tally.unit == "events" else tally.slice_ms)
-    measured = float(weights.sum())
+    filled_bad, filled_valid = (tally.bad, tally.valid) if missing == "ignore" else _filled(tally, missing)
+    bad, valid = filled_bad[inside], filled_valid[inside]
+    kept = ~np.isnan(valid)
+    weights = _weights(tally, tally.valid[inside])
+    slices, measured = end - begin, float(weights.sum())
+    whole = 1 if tally.unit == "events" else tally.slice_ms
+    counted = measured if missing == "ignore" else float(np.where(kept, whole, weights).sum())
     return Total(
-        bad=float(bad[inside][kept].sum()),
-        valid=float(valid[inside][kept].sum()),
+        bad=float(bad[kept].sum()),
+        valid=float(valid[kept].sum()),
         unit=tally.unit,
-        coverage=measured / whole,
-        filled=0.0 if missing == "ignore" else (_counted(tally, kept, weights) - measured) / whole,
+        coverage=measured / (slices * whole),
+        filled=(counted - measured) / (slices * whole),
         slices=slices,
         missing_slices=slices - int(np.count_nonzero(weights)),
     )
@@ -124,10 +127,10 @@ def total(
 def trailing(tally: Tally, window_ms: int, *, end_ms: int | None = None, missing: Missing = "ignore") -> Total:
     """The sums over the last `window_ms` before `end_ms`, by default the end of the tally, in whole slices.
 
-    A window shorter than one slice cannot be measured: it is no_data.
+    A window shorter than one slice cannot be measured: it is no_data and `too_coarse`.
     """
     if window_ms < tally.slice_ms:
-        return Total(0.0, 0.0, tally.unit, coverage=0.0)
+        return Total(0.0, 0.0, tally.unit, coverage=0.0, too_coarse=True)
     end_ms = tally.end_ms if end_ms is None else end_ms
     return total(tally, start_ms=end_ms - window_ms, end_ms=end_ms, missing=missing)
 
@@ -161,19 +164,14 @@ def same_slices(tallies: Sequence[Tally]) -> Tally:
     return first
 
 
-def _weights(tally: Tally) -> Amounts:
+def _weights(tally: Tally, valid: Amounts) -> Amounts:
     """How much of each slice was measured: of events all or nothing, of time the milliseconds.
 
     A slice of time without anything to judge was measured.
     """
     if tally.unit == "events":
-        return np.where(np.isnan(tally.valid), 0.0, 1.0)
-    return np.where(tally.valid == 0, tally.slice_ms, np.nan_to_num(tally.valid))
-
-
-def _counted(tally: Tally, kept: NDArray[np.bool_], weights: Amounts) -> float:
-    whole = 1.0 if tally.unit == "events" else float(tally.slice_ms)
-    return float(np.where(kept, whole, weights).sum())
+        return np.where(np.isnan(valid), 0.0, 1.0)
+    return np.where(valid == 0, tally.slice_ms, np.nan_to_num(valid))
 
 
 def _filled(tally: Tally, missing: Missing) -> tuple[Amounts, Amounts]:
@@ -185,7 +183,7 @@ def _filled(tally: Tally, missing: Missing) -> tuple[Amounts, Amounts]:
     if tally.unit == "events":
         weight = np.where(gaps, np.median(tally.valid[~gaps]), 0.0)
     else:
-        weight = tally.slice_ms - _weights(tally)
+        weight = tally.slice_ms - _weights(tally, tally.valid)
     share = _last_share(bad, valid) if missing == "last" else np.full(bad.size, float(missing == "bad"))
     bad += weight * share
     valid += weight * np.where(np.isnan(share), np.nan, 1.0)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import numpy as np
 from anyio import move_on_after, to_thread
 
 from telemetry_mcp.analysis.anomaly import Episode, Options
-from telemetry_mcp.analysis.rank import Concurrence, strongest
 from telemetry_mcp.judge import Judge, judge
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.server.argument import HOUR_MS, not_negative, period, positive
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Lean, Number, Shape, envelope, iso, rounded, span
 from telemetry_mcp.server.finding import Finding, Looked, looked, saw, why
+from telemetry_mcp.server.ranking import Found, Ranked, ranked
 from telemetry_mcp.server.scan import Scan, scan_of
 from telemetry_mcp.server.unjudged import Short, Unjudged, expected, sentences, shorts, unjudged
 
 ALL = "*"
 MOST = 20
-MOST_SERVICES = 10
 LEAST_S = 2.0
 """Time to judge what has come, also where the sources took all of the deadline."""
 
@@ -51,18 +49,6 @@ class Anomaly(Lean):
     why: str
 
 
-class Ranked(Shape):
-    """A service with anomalies. `score` says how far several of its metrics agree, from `start` to `end`;
-    `metrics` are those that are unusual together then, of `judged` that could be judged."""
-
-    service: str
-    score: Number | None
-    metrics: list[str]
-    judged: int
-    start: str
-    end: str
-
-
 class Baseline(Shape):
     """The history (`hours`, a point every `step_s`) that ordinary values were learned from, how many series follow
     which season (`periods`), and what could not be judged. Nothing unusual was seen where confidence is low: that
@@ -84,14 +70,11 @@ class Baseline(Shape):
 class Anomalies(Answer):
     """`anomalies_detected` is null where nothing was found and nothing could be judged well: it is not known."""
 
-    summary: ExternalText
+    summary: str
     anomalies_detected: int | None
     services: list[Ranked]
     anomalies: list[Anomaly]
     baseline: Baseline
-
-
-Found = tuple[Finding, Episode]
 
 
 async def answer(
@@ -113,12 +96,12 @@ async def answer(
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
     due = expected(scan, call.engine.registry)
     short = list(shorts(outcomes, call.engine.registry, due))
-    unknown = unjudged(scan, seen.findings, short, due, call.engine.seen)
+    unknown = unjudged(scan, seen, short, due, call.engine.seen)
     sure = any(not f.blind and not f.unsure for f in seen.findings)
     return Anomalies(
         summary=summary(seen.findings, found, unknown, short),
         anomalies_detected=len(found) if found or sure else None,
-        services=ranked(found, seen.findings, scan),
+        services=ranked(scan, seen.findings),
         anomalies=[anomaly(finding, episode, seen) for finding, episode in found[:MOST]],
         baseline=baseline(scan, seen.findings, unknown, by),
         window=span(scan.asked, scan.step_ms),
@@ -132,8 +115,7 @@ async def judged(call: Call, scan: Scan, outcomes: Sequence[Outcome[Series]], by
         return await to_thread.run_sync(
             lambda: looked(scan, outcomes, call.engine.config.catalog, by), abandon_on_cancel=True
         )
-    call.warnings.append("the series were not judged within the deadline: raise deadline_s, or ask for less")
-    return Looked()
+    return Looked(late="not judged within the deadline: raise deadline_s, or ask for less")
 
 
 def anomaly(found: Finding, episode: Episode, seen: Looked) -> Anomaly:
@@ -161,40 +143,6 @@ def anomaly(found: Finding, episode: Episode, seen: Looked) -> Anomaly:
     )
 
 
-def ranked(found: Sequence[Found], findings: Iterable[Finding], scan: Scan) -> list[Ranked]:
-    """The services with anomalies, those first whose metrics agree most: see `analysis.rank`."""
-    judged = Counter(finding.service for finding in findings if not finding.blind)
-    own: dict[str, list[Found]] = {}
-    for finding, episode in found:
-        own.setdefault(finding.service, []).append((finding, episode))
-    rows = [(together(pairs, scan), service, pairs) for service, pairs in own.items()]
-    rows.sort(key=lambda row: (-row[0].score, row[1]))
-    return [rank(most, pairs, judged[service]) for most, service, pairs in rows[:MOST_SERVICES]]
-
-
-def together(pairs: Sequence[Found], scan: Scan) -> Concurrence:
-    """When the metrics of a service agree most inside the asked window."""
-    names = sorted({finding.metric for finding, _ in pairs})
-    return strongest(
-        np.array([names.index(finding.metric) for finding, _ in pairs]),
-        np.array([max(episode.start_ms, scan.asked.start_ms) for _, episode in pairs]),
-        np.array([episode.end_ms + finding.merged.step_ms for finding, episode in pairs]),
-        np.array([episode.deviation for _, episode in pairs]),
-    )
-
-
-def rank(most: Concurrence, pairs: Sequence[Found], judged: int) -> Ranked:
-    members = [pairs[place] for place in most.stretches]
-    return Ranked(
-        service=members[0][0].service,
-        score=rounded(most.score, 3),
-        metrics=list(dict.fromkeys(finding.metric for finding, _ in members)),
-        judged=judged,
-        start=iso(min(episode.start_ms for _, episode in members)) or "",
-        end=iso(max(episode.end_ms for _, episode in members)) or "",
-    )
-
-
 def baseline(scan: Scan, findings: Sequence[Finding], unknown: Sequence[Unjudged], by: Judge) -> Baseline:
     judged = [finding for finding in findings if not finding.blind]
     first = judged[0].detection if judged else None
@@ -207,10 +155,14 @@ def baseline(scan: Scan, findings: Sequence[Finding], unknown: Sequence[Unjudged
         periods=dict(Counter(finding.season for finding in judged).most_common()),
         series_judged=len(judged),
         series_not_judged=len(unknown),
-        low_confidence=sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure)[:MOST],
-        not_judged=sentences(unknown)[:MOST],
-        gaps=[gap for finding in judged for gap in gaps(finding)][:MOST],
+        low_confidence=capped(sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure)),
+        not_judged=capped(sentences(unknown)),
+        gaps=capped([gap for finding in judged for gap in gaps(finding)]),
     )
+
+
+def capped(said: list[str]) -> list[str]:
+    return said if len(said) <= MOST else [*said[: MOST - 1], f"and {len(said) - MOST + 1} more"]
 
 
 def gaps(finding: Finding) -> Iterator[str]:

@@ -24,6 +24,10 @@ LATE_MS = 1_800_000
 """A series has stopped when its newest number is more than three steps and half an hour old."""
 SEASONS: Mapping[int | None, str] = {DAY_MS: "1d", WEEK_MS: "7d", None: "none"}
 AT_THIS_TIME: Mapping[int | None, str] = {DAY_MS: " at this time of day", WEEK_MS: " at this time of the week"}
+SEEN: Mapping[str, str] = {
+    "sustained shift": "off on average: ",
+    "spike": "far from its neighbours: ",
+}
 UNITS: Mapping[str, str] = {"percent": " percent", "ratio": "", "count": "", "per_s": "/s"}
 
 
@@ -61,10 +65,12 @@ Witness = tuple[Part, Detection]
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the replies to a scan come to. `witnesses` are by service and metric, where something was found."""
+    """What the replies to a scan come to. `witnesses` are by service and metric, where something was found; `late`
+    says why nothing was judged at all."""
 
     findings: Sequence[Finding] = ()
     witnesses: Mapping[tuple[str, str], Sequence[Witness]] = field(default_factory=dict)
+    late: str = ""
 
 
 def looked(scan: Scan, outcomes: Sequence[Outcome[Series]], catalog: Catalog, by: Judge) -> Looked:
@@ -87,25 +93,24 @@ def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
     # The history begins with the first number: what lies before it is no gap.
     first = int(numbers[0]) if len(numbers) else 0
     times, values = merged.timestamps_ms[first:], merged.values[first:]
-    detection = by.detection(times, values)
+    found = Finding(merged, by.detection(times, values))
     if not len(numbers):
-        return Finding(merged, detection, blind="no data")
-    if detection.confidence == "none":
-        return Finding(merged, detection, blind=detection.reason)
+        return replace(found, blind="no data")
+    if found.detection.confidence == "none":
+        return replace(found, blind=found.detection.reason)
     step_ms, last_ms = merged.step_ms, int(merged.timestamps_ms[numbers[-1]])
     if last_ms + step_ms <= scan.asked.start_ms:
-        return Finding(merged, detection, blind=f"no data since {iso(last_ms)}")
+        return replace(found, blind=f"no data since {iso(last_ms)}")
     stopped = scan.window.end_ms - last_ms - step_ms > max(LATE_STEPS * step_ms, LATE_MS)
-    return Finding(
-        merged,
-        detection,
-        tuple(
+    return replace(
+        found,
+        episodes=tuple(
             replace(episode, ongoing=episode.ongoing and not stopped)
-            for episode in detection.episodes
+            for episode in found.detection.episodes
             if episode.end_ms + step_ms > scan.asked.start_ms
         ),
-        unsure="; ".join(doubts(detection, by, last_ms - int(times[0]))),
-        gaps=tuple(gaps(scan, detection, last_ms if stopped else None)),
+        unsure="; ".join(doubts(found.detection, by, last_ms + step_ms - int(times[0]))),
+        gaps=tuple(gaps(scan, found.detection, last_ms if stopped else None)),
     )
 
 
@@ -137,17 +142,16 @@ def saw(witness: Witness, episode: Episode) -> bool:
 
 
 def why(found: Finding, episode: Episode) -> str:
-    """What was expected and how wide the band around it is, and what made it so wide."""
+    """What was expected, how wide the band around it is, what made it so wide; and what a band does not show."""
     detection, unit = found.detection, UNITS.get(found.merged.unit, f" {found.merged.unit}".rstrip())
+    expected = f"{rounded(episode.expected)}"
     if episode.lens == "left constant value":
-        return f"it had held {rounded(episode.expected)}{unit} so far"
+        return f"it had held {expected}{unit}"
     if episode.lens == "flatline":
-        return f"it moves all the time, and stood still at {rounded(episode.value)}{unit}"
-    band = ""
+        return f"it moves all the time, but stood still at {rounded(episode.value)}{unit}"
     if episode.upper is not None and episode.lower is not None:
-        band = f" +/- {rounded((episode.upper - episode.lower) / 2, 2)}"
-    at = AT_THIS_TIME.get(detection.period_ms, "")
-    said = f"expected {rounded(episode.expected)}{band}{unit}{at}"
+        expected += f" +/- {rounded((episode.upper - episode.lower) / 2, 2)}"
+    said = f"{SEEN.get(episode.lens, '')}expected {expected}{unit}{AT_THIS_TIME.get(detection.period_ms, '')}"
     if detection.binding == "habitual excursions" and detection.habit is not None:
         return f"{said}; habitual excursions up to +/-{rounded(detection.habit, 2)}"
-    return f"{said}; band: {detection.binding}" if detection.binding != "none" else said
+    return f"{said}; it hardly ever moves" if detection.binding == "floor" else said

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from telemetry_mcp.analysis.agreement import Verdict
 from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
 from telemetry_mcp.errors import QuestionError
@@ -17,8 +16,9 @@ from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.budget import Size, fitted
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.envelope import Answer, Lean, Number, Shape, Span, envelope, iso, rounded, span
+from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope, iso, rounded, span
 from telemetry_mcp.server.points import Points, of_merged, of_part
+from telemetry_mcp.server.provenance import Provenance, provenance
 
 MORE = "ask for a shorter window, or with a larger max_tokens"
 
@@ -37,20 +37,6 @@ class Statistics(Shape):
     last: Number | None
     trend_per_hour: Number | None
     trend: Literal["rising", "falling", "flat"] | None
-
-
-class Provenance(Lean):
-    """One source's share, the owner's first. `difference` is its values minus the owner's: the median over the
-    buckets that both have."""
-
-    source: str
-    unit: str
-    samples: int
-    step_s: Number | None
-    mean: Number | None
-    difference: Number | None = None
-    agreement: Verdict | None = None
-    points: Points | None = None
 
 
 class Comparison(Shape):
@@ -148,9 +134,11 @@ def tell(
         statistics=statistics(figures),
         series=of_merged(merged, max_points, step_ms),
         per_source=[
-            provenance(part, of_part(part, merged, window, max_points) if merged and part in shown else None)
-            for part in parts
-        ],
+            provenance(part, merged, of_part(part, merged, window, max_points) if part in shown else None)
+            for part in merged.parts
+        ]
+        if merged
+        else [],
         step_ms=merged.step_ms if merged else step_ms,
         warnings=merged.warnings if merged else (),
     )
@@ -195,20 +183,6 @@ def statistics(found: Figures) -> Statistics:
         last=rounded(found.last),
         trend_per_hour=rounded(found.trend_per_hour, 2),
         trend=found.trend_direction,
-    )
-
-
-def provenance(part: Part, points: Points | None) -> Provenance:
-    difference = part.difference
-    return Provenance(
-        source=part.source,
-        unit=part.unit,
-        samples=part.samples,
-        step_s=rounded(part.step_ms / 1000) if part.step_ms else None,
-        mean=rounded(float(part.values.mean())) if part.samples else None,
-        difference=rounded(difference.bias) if difference else None,
-        agreement=difference.verdict if difference else None,
-        points=points,
     )
 
 

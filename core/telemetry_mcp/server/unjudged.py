@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.registry import Registry
-from telemetry_mcp.server.finding import Finding
+from telemetry_mcp.server.finding import Looked
 from telemetry_mcp.server.scan import Scan
 from telemetry_mcp.text import clean
 
@@ -59,7 +59,7 @@ def shorts(outcomes: Iterable[Outcome[Series]], registry: Registry, metrics: Seq
 
 def unjudged(
     scan: Scan,
-    findings: Sequence[Finding],
+    seen: Looked,
     short: Iterable[Short],
     metrics: Sequence[str],
     known: Iterable[str],
@@ -69,9 +69,9 @@ def unjudged(
     Those of a source that fell short are named as far as they can be: each of its metrics for the asked service,
     or for every service that is `known`, unless another source answered. `metrics` are the expected ones.
     """
-    found = [Unjudged(f.service, f.metric, f.blind) for f in findings if f.blind]
-    named = {(f.service, f.metric) for f in findings}
-    services = scan.services or tuple(sorted({f.service for f in findings} | set(known))) or (ANY,)
+    found = [Unjudged(f.service, f.metric, f.blind) for f in seen.findings if f.blind]
+    named = {(f.service, f.metric) for f in seen.findings}
+    services = scan.services or tuple(sorted({f.service for f in seen.findings} | set(known))) or (ANY,)
     for source in short:
         lacking = [(s, m) for m in source.metrics for s in services if (s, m) not in named]
         found += [Unjudged(service, metric, source.reason) for service, metric in lacking]
@@ -79,7 +79,7 @@ def unjudged(
     answered = {metric for _, metric in named}
     lacking = [(s, m) for s in scan.services for m in metrics if (s, m) not in named]
     lacking = lacking or [(ANY, metric) for metric in metrics if metric not in answered]
-    return found + [Unjudged(service, metric, "no data") for service, metric in lacking]
+    return found + [Unjudged(service, metric, seen.late or "no data") for service, metric in lacking]
 
 
 def sentences(series: Iterable[Unjudged]) -> list[str]:
