@@ -88,12 +88,8 @@ def planned(call: Call, name: str | None, objective: Objective) -> Plan:
                 offered(call, leaf, metric)
             else:
                 call.metric(metric)
-        metric = str(leaf.objective.metric)
-        if (
-            leaf.objective.kind == "threshold"
-            and leaf.objective.threshold is config.catalog[metric].warning is None
-        ):
-            raise QuestionError(f"{metric} has no threshold of its own; give one")
+        if leaf.objective.kind == "threshold" and leaf.objective.threshold is None:
+            bounded(config.catalog, str(leaf.objective.metric))
     period(call.now_ms, config.defaults.lookback, hours=objective.window / 3600)
     return plan
 
@@ -107,5 +103,5 @@ def offered(call: Call, plan: Plan, metric: str) -> None:
     """QuestionError when none of the sources that an objective names can be asked."""
     there = [i.name for i in call.engine.registry.instances if i.offers(metric)]
     if not there:
-        names = " or ".join(plan.objective.sources)
+        names = " or ".join(plan.objective.sources) or "a source"
         raise QuestionError(f"{plan.name} is asked of {names}, which is not there; see list_sources")

@@ -24,8 +24,8 @@ def percentage(judged: Judged) -> int | float | None:
 def sentence(judged: Judged, catalog: Catalog) -> str:
     if judged.measured.sparse and judged.measured.kept:
         samples = judged.measured.kept.samples
-        few = f"only {samples} sample{'s' * (samples != 1)} of {of_what(judged, catalog)}"
-        return f"Unknown: {few} in this window, too few to judge."
+        said = f"only {samples} sample{'s' * (samples != 1)} of {of_what(judged, catalog)}"
+        return f"Unknown: {said} in this window, too few to judge."
     if judged.data != "ok":
         return nothing(judged, catalog)
     said = held(judged, catalog)
