@@ -108,8 +108,8 @@ def weighed(x: Values, y: Values, places: Places, least: float) -> tuple[Differe
     noisy = float(np.mean(off > allowed)) > OUTLYING
     limit = max(INTERVAL_SIGMAS * sigma, allowed)
     beyond = off > limit
-    lasting = sustained(np.clip(rest, -2 * limit, 2 * limit), allowed)
-    for first, end in lasting:
+    # Clipped, so that a few spikes do not look like something that lasts.
+    for first, end in sustained(np.clip(rest, -limit, limit), allowed):
         inside = first + np.flatnonzero(off[first:end] > max(EDGE_SIGMAS * sigma, allowed))
         if len(inside) >= RUN:
             beyond[inside[0] : inside[-1] + 1] = True
