@@ -68,6 +68,7 @@ def tolerance(size: float, least: float) -> float:
     return max(RELATIVE * size, least)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step_ms: int = 1) -> Difference:
     """The difference of two series on one grid of buckets, NaN where there is a gap; x is the reference.
 
@@ -88,8 +89,7 @@ def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step
         places = places if len(places) >= ENOUGH else shared
     if len(places) < ENOUGH:
         return Difference("insufficient", len(places))
-    with np.errstate(over="ignore", invalid="ignore"):
-        told, runs = weighed(x[places], y[places], places, least)
+    told, runs = weighed(x[places], y[places], places, least)
     intervals = tuple((start_ms + step_ms * first, start_ms + step_ms * (last + 1)) for first, last in runs)
     return replace(told, shared=len(shared), intervals=intervals)
 
