@@ -94,6 +94,14 @@ def test_a_window_shorter_than_a_slice_is_too_coarse_to_say() -> None:
     assert (found.too_coarse, found.data) == (True, "no_data")
 
 
+def test_windows_are_named_by_their_time_wherever_a_tally_begins() -> None:
+    later = Tally(50_000, 1000, GAPPY.bad, GAPPY.valid)
+    assert later.end_ms == 55_000
+    assert total(later) == total(GAPPY)
+    assert total(later, start_ms=52_000, end_ms=53_000).valid == 20
+    assert trailing(later, 1000, end_ms=51_000) == total(GAPPY, end_ms=1000)
+
+
 def test_windows_add_up() -> None:
     rng = np.random.default_rng(3)
     valid = rng.integers(0, 50, 500).astype(np.float64)
