@@ -64,6 +64,7 @@ class Shares(NamedTuple):
     warnings: list[str]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def collected(outcomes: Iterable[Outcome[Series]], catalog: Catalog) -> dict[tuple[str, str], Shares]:
     """The shares in each (service, metric); sources in their own order after the owner, what cannot be converted
     last. A metric without a unit in the catalog takes the first that a source declares."""

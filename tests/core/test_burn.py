@@ -90,6 +90,8 @@ def test_a_generous_objective_may_never_fire_a_pair_and_that_is_said() -> None:
     outage = evaluate(lambda _: Total(100, 100), 100_000, MONTH)
     assert [each.attainable for each in outage.pairs] == [False, True, True, True]
     assert (outage.pairs[0].firing, outage.state) == (False, "critical")
+    all_bad = Pair("page", HOUR_MS, HOUR_MS, Fraction(10))
+    assert (all_bad.attainable(100_000), all_bad.attainable(99_999)) == (False, True)
 
 
 # ---- the state
@@ -155,7 +157,8 @@ def test_nobody_knows_if_an_outage_is_over_while_there_is_no_traffic() -> None:
 def test_no_traffic_in_any_window_of_a_page_is_said() -> None:
     quiet = but(burning(), m5=Total(0, 0), h1=Total(0, 0), h6=Total(0, 0))
     assert state(quiet) == "no_traffic"
-    assert state(lambda _: Total(0, 0)) == "no_traffic"
+    nothing = evaluate(lambda _: Total(0, 0), 1000, MONTH)
+    assert (nothing.state, nothing.low_traffic) == ("no_traffic", False)
 
 
 def test_no_data_in_any_window_is_said() -> None:

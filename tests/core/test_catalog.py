@@ -97,3 +97,25 @@ def test_a_long_list_of_names_is_cut_and_counted() -> None:
         == "; Valid: service-00, service-01 and 48 more"
     )
     assert suggest("x", []) == "; none is known"
+
+
+def test_a_percentile_is_shown_by_its_largest_and_never_averaged() -> None:
+    assert Metric(kind="percentile").aggregate == "max"
+    with pytest.raises(ValidationError, match="percentiles are never averaged"):
+        Metric(kind="percentile", aggregate="mean")
+
+
+def test_a_counter_is_shown_as_a_rate_and_so_is_its_unit() -> None:
+    assert Metric(kind="counter", unit="per_min").unit == "per_min"
+    assert Metric(kind="counter").unit == ""
+    with pytest.raises(ValidationError, match="a counter is shown as its rate"):
+        Metric(kind="counter", unit="count")
+
+
+def test_every_built_in_metric_has_its_kind() -> None:
+    kinds = {name: metric.kind for name, metric in CATALOG.items() if metric.kind != "gauge"}
+    assert kinds == {
+        **dict.fromkeys(("error_rate", "availability", "apdex"), "ratio"),
+        **dict.fromkeys(("latency_p50", "latency_p95", "latency_p99"), "percentile"),
+    }
+    assert (CATALOG["disk"].kind, CATALOG["disk"].aggregate) == ("gauge", "max")

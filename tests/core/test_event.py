@@ -103,6 +103,16 @@ def test_what_a_counter_grew_by_in_a_gap_is_known_unless_it_was_reset_there() ->
     assert (found.resets, total(found).coverage, total(found).valid) == (1, 0.4, 40)
 
 
+@pytest.mark.parametrize(("lost", "known"), [(1, True), (2, False)])
+def test_a_reset_counts_across_one_lost_sample_and_not_across_two(lost: int, known: bool) -> None:
+    at, counter = minutes([10, 20, 30, 40, 5, 15, 25, 35, 45])
+    kept = np.r_[0:3, 3 + lost : 9]
+    found = of_events(
+        Grid(0, 8 * MINUTE_MS, MINUTE_MS), bad=(at, counter * 0), valid=(at[kept], counter[kept]), kind="counter"
+    )
+    assert (total(found).coverage == 1) is known
+
+
 def test_a_reset_inside_the_usual_step_counts_from_0() -> None:
     assert increase(*minutes([7, 9, 2, 4])) == (6, 1)
     assert increase(*minutes([7])) == (0, 0)
@@ -163,5 +173,7 @@ def test_what_is_no_event_indicator_is_refused() -> None:
         of_events(FIVE, valid=some)
     with pytest.raises(ValueError, match="two of"):
         of_events(FIVE, good=some, bad=some, valid=some)
+    with pytest.raises(ValueError, match="max_gap_ms"):
+        of_events(FIVE, bad=some, valid=some, max_gap_ms=0)
     with pytest.raises(ValueError, match="negative"):
         of_events(FIVE, bad=minutes([-1] * 5), valid=some)

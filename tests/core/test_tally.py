@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from telemetry_mcp.analysis.grid import Grid
-from telemetry_mcp.analysis.tally import Missing, Tally, summed, total, trailing
+from telemetry_mcp.analysis.tally import Missing, Tally, part, summed, total, trailing
 
 NAN = float("nan")
 POLICIES: tuple[Missing, ...] = ("ignore", "good", "bad", "last")
@@ -94,6 +94,14 @@ def test_a_window_shorter_than_a_slice_is_too_coarse_to_say() -> None:
     assert (found.too_coarse, found.data) == (True, "no_data")
 
 
+def test_windows_are_named_by_their_time_wherever_a_tally_begins() -> None:
+    later = Tally(50_000, 1000, GAPPY.bad, GAPPY.valid)
+    assert later.end_ms == 55_000
+    assert total(later) == total(GAPPY)
+    assert total(later, start_ms=52_000, end_ms=53_000).valid == 20
+    assert trailing(later, 1000, end_ms=51_000) == total(GAPPY, end_ms=1000)
+
+
 def test_windows_add_up() -> None:
     rng = np.random.default_rng(3)
     valid = rng.integers(0, 50, 500).astype(np.float64)
@@ -107,6 +115,18 @@ def test_windows_add_up() -> None:
     assert sum(part.bad for part in parts) == whole.bad
     assert sum(part.valid for part in parts) == whole.valid
     assert sum(part.missing_slices for part in parts) == whole.missing_slices > 0
+
+
+def test_a_part_of_a_tally_is_a_tally() -> None:
+    later = Tally(50_000, 1000, GAPPY.bad, GAPPY.valid, clipped=3)
+    found = part(later, 52_500, 54_001)
+    assert (found.start_ms, found.end_ms, found.clipped) == (52_000, 55_000, 3)
+    np.testing.assert_array_equal(found.valid, [20, NAN, 60])
+    whole = part(later, 0, 99_000)
+    assert (whole.start_ms, whole.end_ms) == (50_000, 55_000)
+    for nothing in ((0, 50_000), (55_000, 99_000), (53_000, 53_000)):
+        with pytest.raises(ValueError, match="nothing of"):
+            part(later, *nothing)
 
 
 def test_several_sources_add_up_where_all_of_them_were_measured() -> None:
@@ -124,6 +144,8 @@ def test_what_does_not_fit_together_is_refused() -> None:
         summed([])
     with pytest.raises(ValueError, match="end after"):
         total(GAPPY, start_ms=1000, end_ms=1000)
+    with pytest.raises(ValueError, match="end after"):
+        total(GAPPY, start_ms=2000, end_ms=1000)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from telemetry_mcp.unit import SPELLINGS, UNITS, canonical, factor, known
+from telemetry_mcp.unit import COUNTED, SPELLINGS, UNITS, canonical, factor, known, per_second
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_every_spelling_is_of_a_known_unit_and_hides_none() -> None:
     assert set(SPELLINGS.values()) <= set(UNITS)
     assert not set(SPELLINGS) & set(UNITS)
     assert not known("parsecs")
+
+
+def test_every_counter_has_a_unit_by_the_second_and_only_rates_are_that() -> None:
+    assert all(known(unit) and per_second(rate) for unit, rate in COUNTED.items())
+    assert [unit for unit in ("count", "percent", "s", "parsecs", "") if per_second(unit)] == []

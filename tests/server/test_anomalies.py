@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 
 from telemetry_mcp import Detector, PluginSettings, Reply, Series, SeriesQuery, Service, Source, UpstreamError
 from telemetry_mcp.analysis.anomaly import Options
+from telemetry_mcp.catalog import BUILT_IN, Catalog
 from telemetry_mcp.config import Config
 from telemetry_mcp.engine import opened
 from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.judge import Judge
+from telemetry_mcp.model import Outcome
+from telemetry_mcp.question import Window
 from telemetry_mcp.server import anomalies
 from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.finding import LATE, looked
+from telemetry_mcp.server.scan import scan_of
 from telemetry_mcp.testing.fake import Scripted, registry_of, scripted
 
 MINUTE = 60_000
@@ -359,3 +365,16 @@ async def test_a_detector_that_does_not_come_to_an_end_leaves_everything_unknown
     assert answer["summary"].startswith("Unknown: ")
     (said,) = answer["baseline"]["not_judged"]
     assert said.startswith("cpu of any service: not judged within the deadline")
+
+
+def test_what_is_not_judged_in_time_is_named_and_the_rest_is_told() -> None:
+    series = {("basket", "cpu"): daily, ("checkout", "cpu"): daily, ("search", "cpu"): daily}
+    scan = scan_of((), ("cpu",), Window(NOW_MS - DAY, NOW_MS), 90 * 86_400)
+    outcome = Outcome("metrics", "scripted", "ok", told(series)(scan.question))
+    turns = iter([False, False, True])
+    seen = looked(scan, [outcome], Catalog(BUILT_IN), Judge(), lambda: next(turns))
+    assert [finding.blind.partition(":")[0] for finding in seen.findings] == [
+        "",
+        "",
+        "not judged within the deadline",
+    ]

@@ -68,6 +68,7 @@ def tolerance(size: float, least: float) -> float:
     return max(RELATIVE * size, least)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step_ms: int = 1) -> Difference:
     """The difference of two series on one grid of buckets, NaN where there is a gap; x is the reference.
 
@@ -88,8 +89,7 @@ def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step
         places = places if len(places) >= ENOUGH else shared
     if len(places) < ENOUGH:
         return Difference("insufficient", len(places))
-    with np.errstate(over="ignore", invalid="ignore"):
-        told, runs = weighed(x[places], y[places], places, least)
+    told, runs = weighed(x[places], y[places], places, least)
     intervals = tuple((start_ms + step_ms * first, start_ms + step_ms * (last + 1)) for first, last in runs)
     return replace(told, shared=len(shared), intervals=intervals)
 
@@ -108,8 +108,8 @@ def weighed(x: Values, y: Values, places: Places, least: float) -> tuple[Differe
     noisy = float(np.mean(off > allowed)) > OUTLYING
     limit = max(INTERVAL_SIGMAS * sigma, allowed)
     beyond = off > limit
-    lasting = sustained(np.clip(rest, -2 * limit, 2 * limit), allowed)
-    for first, end in lasting:
+    # Clipped, so that a few spikes do not look like something that lasts.
+    for first, end in sustained(np.clip(rest, -limit, limit), allowed):
         inside = first + np.flatnonzero(off[first:end] > max(EDGE_SIGMAS * sigma, allowed))
         if len(inside) >= RUN:
             beyond[inside[0] : inside[-1] + 1] = True

@@ -14,6 +14,7 @@ ENOUGH = 6
 """Pairs of values. With fewer, correlation is chance."""
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def scale_factor(x: Values, y: Values) -> float | None:
     """How many times `y` reads what `x` does, as the factor between two units (1: the same unit).
 

@@ -18,6 +18,7 @@ SIGMA = 1.4826
 """Median absolute deviations that are one standard deviation of normal noise."""
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def lag_steps(x: Values, y: Values) -> int:
     """How many steps `y` is behind `x` (negative: ahead); 0 where that is not clear.
 

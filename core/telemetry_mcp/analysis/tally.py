@@ -4,7 +4,7 @@ Amounts are summed over a window and divided once: a mean of ratios would weigh 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -133,6 +133,20 @@ def trailing(tally: Tally, window_ms: int, *, end_ms: int | None = None, missing
         return Total(0.0, 0.0, tally.unit, coverage=0.0, too_coarse=True)
     end_ms = tally.end_ms if end_ms is None else end_ms
     return total(tally, start_ms=end_ms - window_ms, end_ms=end_ms, missing=missing)
+
+
+def part(tally: Tally, start_ms: int, end_ms: int) -> Tally:
+    """The slices of `start_ms`..`end_ms` that the tally has, as a tally of their own; widened to whole slices.
+
+    For a calendar period inside a tally that reaches further back, for the burn rates of its first days. `clipped`
+    and `resets` stay those of the whole. Raises ValueError when it has none of them.
+    """
+    first = max((start_ms - tally.start_ms) // tally.slice_ms, 0)
+    stop = max(-(-(end_ms - tally.start_ms) // tally.slice_ms), 0)
+    bad, valid = tally.bad[first:stop], tally.valid[first:stop]
+    if not bad.size:
+        raise ValueError(f"a tally of {tally.start_ms} .. {tally.end_ms} has nothing of {start_ms} .. {end_ms}")
+    return replace(tally, start_ms=tally.start_ms + first * tally.slice_ms, bad=bad, valid=valid)
 
 
 def summed(tallies: Sequence[Tally]) -> Tally:

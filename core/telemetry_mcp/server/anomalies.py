@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import Literal
 
 from anyio import move_on_after, to_thread
@@ -14,13 +15,14 @@ from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.server.argument import HOUR_MS, not_negative, period, positive
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Lean, Number, Shape, envelope, iso, rounded, span
-from telemetry_mcp.server.finding import Finding, Looked, looked, saw, why
+from telemetry_mcp.server.finding import LATE, Finding, Looked, looked, saw, why
 from telemetry_mcp.server.ranking import Found, Ranked, ranked
 from telemetry_mcp.server.scan import Scan, scan_of
 from telemetry_mcp.server.unjudged import Short, Unjudged, expected, sentences, shorts, unjudged
 
 ALL = "*"
 MOST = 20
+GRACE_S = 0.5
 LEAST_S = 2.0
 """Time to judge what has come, also where the sources took all of the deadline."""
 
@@ -111,11 +113,13 @@ async def answer(
 
 async def judged(call: Call, scan: Scan, outcomes: Sequence[Outcome[Series]], by: Judge) -> Looked:
     """In a worker thread, so that other calls go on; a detector that does not come to an end is left behind."""
-    with move_on_after(max(LEAST_S, call.deadline.left_s)):
+    catalog, granted_s = call.engine.config.catalog, max(LEAST_S, call.deadline.left_s)
+    until = monotonic() + granted_s
+    with move_on_after(granted_s + GRACE_S):
         return await to_thread.run_sync(
-            lambda: looked(scan, outcomes, call.engine.config.catalog, by), abandon_on_cancel=True
+            lambda: looked(scan, outcomes, catalog, by, lambda: monotonic() > until), abandon_on_cancel=True
         )
-    return Looked(late="not judged within the deadline: raise deadline_s, or ask for less")
+    return Looked(late=LATE)
 
 
 def anomaly(found: Finding, episode: Episode, seen: Looked) -> Anomaly:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,8 +19,9 @@ from telemetry_mcp.server.scan import DAY_MS, WEEK_MS, Scan
 
 SEASON_MS = 3 * DAY_MS
 """In less history nobody can tell the pattern of the day."""
-LATE_STEPS = 3
-LATE_MS = 1_800_000
+LATE = "not judged within the deadline: raise deadline_s, or ask for less"
+STOPPED_STEPS = 3
+STOPPED_MS = 1_800_000
 """A series has stopped when its newest number is more than three steps and half an hour old."""
 SEASONS: Mapping[int | None, str] = {DAY_MS: "1d", WEEK_MS: "7d", None: "none"}
 AT_THIS_TIME: Mapping[int | None, str] = {DAY_MS: " at this time of day", WEEK_MS: " at this time of the week"}
@@ -66,26 +67,36 @@ Witness = tuple[Part, Detection]
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What the replies to a scan come to. `witnesses` are by service and metric, where something was found; `late`
-    says why nothing was judged at all."""
+    says why nothing came of them at all."""
 
     findings: Sequence[Finding] = ()
     witnesses: Mapping[tuple[str, str], Sequence[Witness]] = field(default_factory=dict)
     late: str = ""
 
 
-def looked(scan: Scan, outcomes: Sequence[Outcome[Series]], catalog: Catalog, by: Judge) -> Looked:
-    """Everything merged and judged. Many series take a while: it is for a worker thread."""
-    findings = [finding(scan, merged, by) for merged in merge(outcomes, catalog, scan.window, scan.step_ms)]
+def looked(
+    scan: Scan, outcomes: Sequence[Outcome[Series]], catalog: Catalog, by: Judge, late: Callable[[], bool]
+) -> Looked:
+    """Everything merged and judged, one series after the other until it is `late`: the others are named as not
+    judged. Many series take a while: it is for a worker thread."""
+    findings = [
+        left_out(merged, by) if late() else finding(scan, merged, by)
+        for merged in merge(outcomes, catalog, scan.window, scan.step_ms)
+    ]
     witnesses = {
         (found.service, found.metric): [
             (part, by.detection(part.timestamps_ms, part.values))
             for part in found.merged.parts[1:]
-            if part.factor is not None
+            if part.factor is not None and not late()
         ]
         for found in findings
         if found.episodes
     }
     return Looked(findings, witnesses)
+
+
+def left_out(merged: Merged, by: Judge) -> Finding:
+    return Finding(merged, by.detection(merged.timestamps_ms[:0], merged.values[:0]), blind=LATE)
 
 
 def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
@@ -101,7 +112,7 @@ def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
     step_ms, last_ms = merged.step_ms, int(merged.timestamps_ms[numbers[-1]])
     if last_ms + step_ms <= scan.asked.start_ms:
         return replace(found, blind=f"no data since {iso(last_ms)}")
-    stopped = scan.window.end_ms - last_ms - step_ms > max(LATE_STEPS * step_ms, LATE_MS)
+    stopped = scan.window.end_ms - last_ms - step_ms > max(STOPPED_STEPS * step_ms, STOPPED_MS)
     return replace(
         found,
         episodes=tuple(
