@@ -76,8 +76,11 @@ async def test_sources_and_catalog_say_what_there_is(desk: Desk) -> None:
     assert catalog["coverage"]["complete"] is True
 
 
-async def test_without_objectives_the_report_judges_every_service_by_the_catalogs_limits(desk: Desk) -> None:
-    report = await desk.read("telemetry://sli-report")
+async def test_without_objectives_the_report_judges_every_service_by_the_catalogs_limits(
+    open_desk: OpenDesk, config: Config
+) -> None:
+    config.objectives.clear()
+    report = await (await open_desk(config)).read("telemetry://sli-report")
     judged = {(row["service"], row["metric"]) for row in report["objectives"]}
     metrics = ("availability", "error_rate", "latency_p95")
     assert judged == {(service, metric) for service in MEMBERS for metric in metrics}
@@ -90,9 +93,8 @@ async def test_without_objectives_the_report_judges_every_service_by_the_catalog
 async def test_a_configured_objective_is_reported_as_the_tool_judges_it(
     open_desk: OpenDesk, config: Config
 ) -> None:
-    config.objectives["checkout"] = Objective(
-        service="payment-processor", metric="latency_p95", threshold=500, objective=99, window=86_400
-    )
+    slo = Objective(service="payment-processor", metric="latency_p95", threshold=500, objective=99, window=86_400)
+    config.objectives = {"checkout": slo}
     desk = await open_desk(config)
     (row,) = (await desk.read("telemetry://sli-report"))["objectives"]
     told = await desk.ask("check_sli_compliance", slo="checkout")
@@ -101,7 +103,11 @@ async def test_a_configured_objective_is_reported_as_the_tool_judges_it(
     assert row["trend"] == pytest.approx(row["compliance_percentage"] - row["previous_percentage"], abs=1e-3)
 
 
-async def test_the_report_says_what_it_does_not_know(desk: Desk, world: Emulators) -> None:
+async def test_the_report_says_what_it_does_not_know(
+    open_desk: OpenDesk, config: Config, world: Emulators
+) -> None:
+    config.objectives.clear()
+    desk = await open_desk(config)
     for vendor in ("prometheus", "datadog"):
         world.faults[vendor].set("/", Fault("status", code=503))
     report = await desk.read("telemetry://sli-report")

@@ -122,6 +122,7 @@ async def test_without_objectives_the_report_keeps_to_a_short_look_back(
 ) -> None:
     config = read(CONFIG, world.environ)
     config.defaults = config.defaults.model_copy(update={"lookback": 2 * DAY_S})
+    config.objectives.clear()
     report = await (await open_desk(config)).read("telemetry://sli-report")
     assert {row["window_hours"] for row in report["objectives"]} == {48}
     assert report["unknown"] < len(report["objectives"])

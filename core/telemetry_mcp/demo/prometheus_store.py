@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from telemetry_mcp.demo import noise, prometheus_alert
 from telemetry_mcp.demo.estate import Estate
+from telemetry_mcp.demo.prometheus_counter import counters
 from telemetry_mcp.demo.topology import ENVIRONMENT, Member
 
 # What a metric of the estate is called here, what it is multiplied by, and the help text of its metadata.
@@ -38,6 +39,7 @@ def stored(estate: Estate, now_ms: int) -> Iterator[tuple[Labels, Values]]:
         for callee in member.calls:
             labels = {"__name__": SERVICE_GRAPH, "client": member.name, "job": "tempo", "server": callee}
             yield labels, partial(_calls, estate, member)
+    yield from counters(estate)
     yield from prometheus_alert.series(estate, now_ms)
 
 

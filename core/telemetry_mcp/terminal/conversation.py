@@ -119,37 +119,33 @@ def pages(incident: Row) -> str:
 async def objectives(desk: Desk) -> Told:
     report = await desk.read("telemetry://sli-report")
     rows = report.rows("objectives")
-    services = sorted({row["service"] for row in rows}, key=lambda name: worst_budget(rows, name))
     counted = ", ".join(
         f"{report.fields.get(verdict) or 0} {verdict.replace('_', ' ')}"
         for verdict in ("compliant", "at_risk", "breached", "unknown")
     )
-    facts = [
-        f"{number_of(len(rows), 'objective')}: {counted}. Shown: percent of the time kept, error budget left."
-    ]
+    facts = [f"{number_of(len(rows), 'objective')}: {counted}."]
+    facts += [f"{row['slo']}: {row['summary']}" for row in rows if row["state"] in ("critical", "warning")]
     known = [row for row in rows if row["budget_remaining"] is not None]
     if known:
         least = min(known, key=lambda row: row["budget_remaining"])
-        facts.append(f"Least error budget left: {least['service']}, {least['summary']}")
-    return Told([report], tabled([standing(rows, service) for service in services]), facts)
+        facts.append(f"Least error budget left: {least['slo']}, {percent(least['budget_remaining'])} %.")
+    return Told([report], tabled([standing(row) for row in rows]), facts)
 
 
-def standing(rows: Sequence[Row], service: str) -> Row:
-    """One service: the share of the time each of its objectives was kept, and the worst of them."""
-    own = [row for row in rows if row["service"] == service]
-    kept = {row["metric"]: row["compliance_percentage"] for row in own}
-    left = worst_budget(rows, service)
+def standing(row: Row) -> Row:
     return {
-        "service": service,
-        **kept,
-        "left %": round(100 * left) if left != float("inf") else None,
-        "status": own[0]["status"],
+        "objective": row["slo"] or f"{row['metric']} of {row['service']}",
+        "goal %": row["objective_percentage"],
+        "kept %": row["compliance_percentage"],
+        "change": row["trend"],
+        "budget left %": percent(row["budget_remaining"]),
+        "status": row["status"],
+        "burn": row["state"],
     }
 
 
-def worst_budget(rows: Sequence[Row], service: str) -> float:
-    left = [r["budget_remaining"] for r in rows if r["service"] == service and r["budget_remaining"] is not None]
-    return min(left, default=float("inf"))
+def percent(share: float | None) -> int | None:
+    return None if share is None else round(100 * share)
 
 
 async def unusual(desk: Desk) -> Told:
@@ -231,7 +227,7 @@ def minutes_between(start: str | None, end: str | None) -> int:
 CONVERSATIONS: tuple[tuple[str, Callable[[Desk], Awaitable[Told]]], ...] = (
     ("How are my services?", health),
     (f"Why was {SUSPECT} slow yesterday afternoon?", slowness),
-    ("How did every service keep its objectives in the last 30 days?", objectives),
+    ("How do our objectives stand, and is any of them burning?", objectives),
     (f"Is anything unusual right now, or in the last {ANOMALY_HOURS} hours?", unusual),
     ("Who uses the most resources?", appetite),
 )

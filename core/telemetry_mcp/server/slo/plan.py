@@ -54,6 +54,10 @@ class Plan:
     def metrics(self) -> tuple[str, ...]:
         return tuple(str(query) for _, query in self.objective.parts())
 
+    def shown(self, metric: str) -> str:
+        """What a metric is called before a reader: a query of the objective's own by the key it stands under."""
+        return metric.removeprefix(f"slo:{self.name}:")
+
     def views(self) -> list[View]:
         return [view for view in (self.whole, self.recent, self.before) if view]
 

@@ -24,10 +24,10 @@ def percentage(judged: Judged) -> int | float | None:
 def sentence(judged: Judged, catalog: Catalog) -> str:
     if judged.measured.sparse and judged.measured.kept:
         samples = judged.measured.kept.samples
-        said = f"only {samples} sample{'s' * (samples != 1)} of {of_what(judged, catalog)}"
+        said = f"only {samples} sample{'s' * (samples != 1)} of {of_what(judged)}"
         return f"Unknown: {said} in this window, too few to judge."
     if judged.data != "ok":
-        return nothing(judged, catalog)
+        return nothing(judged)
     said = held(judged, catalog)
     low = f"; only {100 * judged.measured.whole.coverage:.2g} % of the window was measured" * judged.low_coverage
     if judged.verdict == "UNKNOWN":
@@ -35,20 +35,19 @@ def sentence(judged: Judged, catalog: Catalog) -> str:
     return f"{said}{spent(judged)}{alarm(judged)}{low}{few(judged)}{why(judged)}."
 
 
-def nothing(judged: Judged, catalog: Catalog) -> str:
-    what = of_what(judged, catalog)
+def nothing(judged: Judged) -> str:
+    what = of_what(judged)
     if judged.data == "no_traffic":
         return f"No traffic: there were no events of {what} in this window, so its error budget is untouched."
     return f"Unknown: no data of {what} in this window{why(judged)}."
 
 
-def of_what(judged: Judged, catalog: Catalog) -> str:
+def of_what(judged: Judged) -> str:
     """What is measured, and whose."""
     objective = judged.plan.objective
     if objective.members:
         return f"{judged.plan.name or 'the composite'} ({', '.join(objective.members)})"
-    metrics = [judged.plan.name or metric if catalog[metric].hidden else metric for metric in judged.plan.metrics]
-    return f"{' and '.join(dict.fromkeys(metrics))} for {objective.service}"
+    return f"{' and '.join(map(judged.plan.shown, judged.plan.metrics))} for {objective.service}"
 
 
 def held(judged: Judged, catalog: Catalog) -> str:
@@ -57,8 +56,7 @@ def held(judged: Judged, catalog: Catalog) -> str:
     goal = f"objective {objective.objective:g} %"
     if objective.kind == "threshold":
         limit, comparison = limit_of(objective, catalog[str(objective.metric)])
-        metric = str(objective.metric)
-        rule = f"{judged.plan.name if catalog[metric].hidden else metric} {comparison} {limit:g}"
+        rule = f"{judged.plan.shown(str(objective.metric))} {comparison} {limit:g}"
         if objective.slice:
             return f"{rule} held in {share} of the measured slices of {objective.slice / 60:g} min, {goal}"
         return f"{rule} held for {share} of the measured time, {goal}"

@@ -124,9 +124,7 @@ def compliant(found: Judged, catalog: Catalog) -> Compliant:
     return Compliant(
         slo=found.plan.name,
         service=objective.service,
-        metric=" / ".join(
-            key if catalog[str(metric)].hidden else str(metric) for key, metric in objective.parts()
-        ),
+        metric=" / ".join(map(found.plan.shown, found.plan.metrics)),
         indicator=objective.kind,
         unit=catalog[str(objective.metric)].unit if objective.kind == "threshold" else "",
         threshold=limit[0],
@@ -242,7 +240,7 @@ def previous(found: Judged) -> Before | None:
 
 def points(change: Change | None) -> float | None:
     """The change in percentage points."""
-    return None if change is None or change.points is None else rounded(100 * change.points)
+    return None if change is None or change.points is None else rounded(round(100 * change.points, 4))
 
 
 def member(each: Judged) -> Member:
