@@ -67,7 +67,9 @@ def resolved(
         if name not in sources:
             report(draft, "sources", f"found {name!r}", f"No source is called that{suggest(name, sources)}")
     parts = dict(objective.parts())
-    named = {key: catalog.names[str(query)] for key, query in parts.items() if is_metric(query, catalog)}
+    # In a file of another system a name is that system's, whatever the catalog calls by it.
+    known = {} if draft.backend else catalog.names
+    named = {key: known[query] for key, query in parts.items() if isinstance(query, str) and query in known}
     native = {key: query for key, query in parts.items() if key not in named}
     asked = objective.sources or (asked_of(draft, native, catalog, sources, report) if native else ())
     if native and not asked:
@@ -88,10 +90,6 @@ def check_threshold(draft: Draft, named: Mapping[str, str], catalog: Catalog, re
         if spec is None or spec.warning is None:
             metric = draft.objective.metric if spec else "a native query"
             report(draft, "threshold", "is missing", f"{metric} has no warning limit to take instead")
-
-
-def is_metric(query: Query, catalog: Catalog) -> bool:
-    return isinstance(query, str) and query in catalog.names
 
 
 def hidden(key: str, objective: Objective) -> Metric:

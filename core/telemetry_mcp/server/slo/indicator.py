@@ -131,7 +131,9 @@ def sliced(tally: Tally, objective: Objective) -> Tally:
 def counted(
     objective: Objective, source: str, view: View, answers: dict[str, Outcomes], catalog: Catalog
 ) -> Tally:
-    several = {key: of_source(objective, source, answers[str(metric)]) for key, metric in objective.parts()}
+    several = {
+        key: of_source(source, objective.service, str(metric), answers) for key, metric in objective.parts()
+    }
     kind = KINDS[objective.amounts or "count"]
     if kind == "counter" and any(len(found) > 1 for found in several.values()):
         # Summed up, a counter that starts again would look like a loss of all the others.
@@ -143,9 +145,9 @@ def counted(
     return of_events(view.grid, good=good, bad=bad, valid=valid, kind=kind, absent=objective.absent)
 
 
-def of_source(objective: Objective, source: str, outcomes: Outcomes) -> list[Series]:
-    own = [item for outcome in outcomes if outcome.source == source for item in outcome.reply.items]
-    return [item for item in own if item.service == objective.service]
+def of_source(source: str, service: str, metric: str, answers: dict[str, Outcomes]) -> list[Series]:
+    items = (item for outcome in answers[metric] if outcome.source == source for item in outcome.reply.items)
+    return [item for item in items if item.service == service and item.metric == metric]
 
 
 def together(several: Sequence[Series], metric: Metric, kind: Kind) -> Points:

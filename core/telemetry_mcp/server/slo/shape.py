@@ -17,6 +17,8 @@ from telemetry_mcp.server.slo.plan import Plan
 from telemetry_mcp.server.slo.sentence import DIGITS, percentage, sentence
 
 MOST_VIOLATIONS = 10
+COUNTED = 12
+"""Events are shown to the last one: a few bad among many millions are what it is about."""
 
 
 class Breach(Shape):
@@ -134,8 +136,8 @@ def compliant(found: Judged, catalog: Catalog) -> Compliant:
         status=found.verdict,
         state=found.state,
         summary=sentence(found, catalog),
-        good=rounded(whole.valid - whole.bad, DIGITS) if events else None,
-        valid=rounded(whole.valid, DIGITS) if events else None,
+        good=rounded(whole.valid - whole.bad, COUNTED) if events else None,
+        valid=rounded(whole.valid, COUNTED) if events else None,
         error_budget=error_budget(found.budget, events),
         burn_rates={name: rounded(burn) for name, burn in found.burn_rates.items()},
         burn_alerts=[burn_alert(each) for each in found.burns.pairs],
