@@ -306,6 +306,26 @@ async def test_a_series_that_stopped_in_the_middle_of_an_outage_is_not_said_to_g
 # ---- options
 
 
+async def test_a_series_that_leaves_its_one_value_and_one_that_stands_still_say_so() -> None:
+    start, end = NOW_MS - 5 * HOUR, NOW_MS - 2 * HOUR
+
+    def left(times: Times) -> Numbers:
+        return np.where((times >= start) & (times < end), 5.0, 0.0)
+
+    def stuck(times: Times) -> Numbers:
+        return np.where((times >= start) & (times < end), 42.0, daily(times))
+
+    async with asking(source("metrics", {("checkout", "error_rate"): left, ("checkout", "cpu"): stuck})) as ask:
+        answer = await ask()
+    said = {found["metric"]: (found["lens"], found["why"]) for found in answer["anomalies"]}
+    assert said == {
+        "error_rate": ("left constant value", "it had held 0 percent"),
+        "cpu": ("flatline", "it moves all the time, but stood still at 42 percent"),
+    }
+    # Nothing was expected but 0: there is no share of it.
+    assert ["relative_deviation" in found for found in answer["anomalies"]] == [False, True]
+
+
 async def test_what_is_looked_for_can_be_narrowed() -> None:
     start = NOW_MS - 3 * HOUR
     series = {
@@ -321,6 +341,25 @@ async def test_what_is_looked_for_can_be_narrowed() -> None:
         assert found(await ask(direction="up")) == ["up"]
         assert found(await ask(direction="down")) == ["down"]
         assert found(await ask(min_relative=0.6)) == ["up"]
+
+
+async def test_habitual_excursions_are_ordinary_unless_the_guard_is_off() -> None:
+    def bursts(times: Times) -> Numbers:
+        """Every few hours, never at the same time of day, 30 more for a moment; and once 200."""
+        hours = times // HOUR
+        burst = (times % HOUR < 5 * MINUTE) & ((hours * 7919) % 10 < 3)
+        once = (times >= NOW_MS - 3 * HOUR) & (times < NOW_MS - 3 * HOUR + 10 * MINUTE)
+        noise = np.random.default_rng(1).normal(50, 1, len(times))
+        return np.asarray(noise + 30 * burst + 200 * once)
+
+    async with asking(source("metrics", {("checkout", "cpu"): bursts})) as ask:
+        guarded = await ask()
+        unguarded = await ask(guard=False)
+    (found,) = guarded["anomalies"]
+    assert found["value"] > 200
+    assert "habitual excursions up to +/-" in found["why"]
+    assert unguarded["anomalies_detected"] > 3
+    assert not any("habitual" in row["why"] for row in unguarded["anomalies"])
 
 
 # ---- while it works

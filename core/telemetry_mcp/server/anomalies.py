@@ -198,7 +198,7 @@ def summary(
     elif sure:
         said.append(f"nothing unusual in the {sure} series that could be judged well")
     else:
-        said.append("Unknown: nothing unusual was seen, and no series could be judged well")
+        said.append("Unknown: nothing unusual was seen" if unsure else "Unknown: no series could be judged")
     if unsure:
         said.append(f"of {len(unsure)} of {total} series too little is known")
     if unknown:
