@@ -221,6 +221,22 @@ async def test_a_finding_in_little_history_is_told_and_its_doubt_too() -> None:
     assert answer["summary"] == "1 anomaly of checkout; of 1 of 1 series too little is known"
 
 
+@pytest.mark.parametrize(
+    ("step_min", "unsure"),
+    [(60, []), (120, ["cpu of checkout: a point every 120 min: what is shorter cannot be seen"])],
+)
+async def test_a_source_too_coarse_for_the_window_is_judged_and_doubted(step_min: int, unsure: list[str]) -> None:
+    def coarse(query: Any) -> Reply[Series]:
+        reply: Reply[Series] = told({("checkout", "cpu"): daily})(replace(query, step_ms=step_min * MINUTE))
+        return reply
+
+    async with asking(listing(scripted("metrics", series=coarse), "cpu")) as ask:
+        answer = await ask(hours=24)
+    assert answer["baseline"]["low_confidence"] == unsure
+    assert answer["anomalies_detected"] == (None if unsure else 0)
+    assert answer["baseline"]["series_judged"] == 1
+
+
 async def test_who_asks_for_no_season_is_not_told_that_there_is_none() -> None:
     flat = {("checkout", "cpu"): lambda times: 50 + np.random.default_rng(1).normal(0, 1, len(times))}
     async with asking(source("metrics", flat, since_ms=NOW_MS - 30 * HOUR)) as ask:
