@@ -208,11 +208,12 @@ def note(shown: Part, part: Part, unit: str) -> str:
 
 def filled(values: Floats, others: Sequence[Part], window: Window, step_ms: int, aggregate: str) -> list[Part]:
     """The other parts, once the gaps in `values` are filled from those that agree, in their order: with what each
-    has in the same bucket, its bias taken off."""
+    has in the same bucket, its bias taken off. What comes late belongs to another bucket, and fills nothing."""
     out = []
     for part in others:
         found, gaps = part.difference, np.isnan(values)
-        if found and found.verdict == "agree" and found.bias is not None and gaps.any():
+        fits = found is not None and found.verdict == "agree" and not found.lag_ms
+        if found and found.bias is not None and fits and gaps.any():
             own = bucketed(part, window, step_ms, aggregate)
             gaps &= np.isfinite(own)
             values[gaps] = own[gaps] - found.bias

@@ -108,6 +108,15 @@ def test_a_source_that_differs_never_fills(other: Floats) -> None:
     assert parts(one)["b"].filled == 0
 
 
+def test_a_source_that_is_late_fills_nothing_for_its_values_are_of_other_times() -> None:
+    values = wave(SIZE + 3)
+    holes = values[3:].copy()
+    holes[40:47] = NAN
+    one = merged(given("a", holes), given("b", values[:-3]))
+    assert parts(one)["b"].filled == 0
+    np.testing.assert_array_equal(one.values, holes)
+
+
 def test_a_shown_value_is_never_a_mean_of_sources_whatever_their_number() -> None:
     one = merged(given("a", wave()), given("b", wave() + 1), given("c", wave() + 2), given("d", wave() + 1))
     np.testing.assert_array_equal(one.values, wave())

@@ -174,7 +174,7 @@ async def test_a_value_that_is_ordinary_at_another_time_of_day_is_found_with_its
     assert found["why"].startswith(f"expected {found['expected']:g} +/- ")
     assert "percent at this time of day" in found["why"]
     assert answer["baseline"]["periods"] == {"1d": 1}
-    assert answer["summary"] == "1 anomaly in 1 of 1 services"
+    assert answer["summary"] == "1 anomaly of checkout"
 
 
 # ---- the ranking
@@ -218,7 +218,23 @@ async def test_a_finding_in_little_history_is_told_and_its_doubt_too() -> None:
     async with asking(source("metrics", series, since_ms=NOW_MS - 30 * HOUR)) as ask:
         answer = await ask()
     assert answer["anomalies_detected"] == 1
-    assert answer["summary"] == "1 anomaly in 1 of 1 services; of 1 of 1 series too little is known"
+    assert answer["summary"] == "1 anomaly of checkout; of 1 of 1 series too little is known"
+
+
+@pytest.mark.parametrize(
+    ("step_min", "unsure"),
+    [(60, []), (120, ["cpu of checkout: a point every 120 min: what is shorter cannot be seen"])],
+)
+async def test_a_source_too_coarse_for_the_window_is_judged_and_doubted(step_min: int, unsure: list[str]) -> None:
+    def coarse(query: Any) -> Reply[Series]:
+        reply: Reply[Series] = told({("checkout", "cpu"): daily})(replace(query, step_ms=step_min * MINUTE))
+        return reply
+
+    async with asking(listing(scripted("metrics", series=coarse), "cpu")) as ask:
+        answer = await ask(hours=24)
+    assert answer["baseline"]["low_confidence"] == unsure
+    assert answer["anomalies_detected"] == (None if unsure else 0)
+    assert answer["baseline"]["series_judged"] == 1
 
 
 async def test_who_asks_for_no_season_is_not_told_that_there_is_none() -> None:
@@ -306,6 +322,26 @@ async def test_a_series_that_stopped_in_the_middle_of_an_outage_is_not_said_to_g
 # ---- options
 
 
+async def test_a_series_that_leaves_its_one_value_and_one_that_stands_still_say_so() -> None:
+    start, end = NOW_MS - 5 * HOUR, NOW_MS - 2 * HOUR
+
+    def left(times: Times) -> Numbers:
+        return np.where((times >= start) & (times < end), 5.0, 0.0)
+
+    def stuck(times: Times) -> Numbers:
+        return np.where((times >= start) & (times < end), 42.0, daily(times))
+
+    async with asking(source("metrics", {("checkout", "error_rate"): left, ("checkout", "cpu"): stuck})) as ask:
+        answer = await ask()
+    said = {found["metric"]: (found["lens"], found["why"]) for found in answer["anomalies"]}
+    assert said == {
+        "error_rate": ("left constant value", "it had held 0 percent"),
+        "cpu": ("flatline", "it moves all the time, but stood still at 42 percent"),
+    }
+    # Nothing was expected but 0: there is no share of it.
+    assert ["relative_deviation" in found for found in answer["anomalies"]] == [False, True]
+
+
 async def test_what_is_looked_for_can_be_narrowed() -> None:
     start = NOW_MS - 3 * HOUR
     series = {
@@ -321,6 +357,25 @@ async def test_what_is_looked_for_can_be_narrowed() -> None:
         assert found(await ask(direction="up")) == ["up"]
         assert found(await ask(direction="down")) == ["down"]
         assert found(await ask(min_relative=0.6)) == ["up"]
+
+
+async def test_habitual_excursions_are_ordinary_unless_the_guard_is_off() -> None:
+    def bursts(times: Times) -> Numbers:
+        """Every few hours, never at the same time of day, 30 more for a moment; and once 200."""
+        hours = times // HOUR
+        burst = (times % HOUR < 5 * MINUTE) & ((hours * 7919) % 10 < 3)
+        once = (times >= NOW_MS - 3 * HOUR) & (times < NOW_MS - 3 * HOUR + 10 * MINUTE)
+        noise = np.random.default_rng(1).normal(50, 1, len(times))
+        return np.asarray(noise + 30 * burst + 200 * once)
+
+    async with asking(source("metrics", {("checkout", "cpu"): bursts})) as ask:
+        guarded = await ask()
+        unguarded = await ask(guard=False)
+    (found,) = guarded["anomalies"]
+    assert found["value"] > 200
+    assert "habitual excursions up to +/-" in found["why"]
+    assert unguarded["anomalies_detected"] > 3
+    assert not any("habitual" in row["why"] for row in unguarded["anomalies"])
 
 
 # ---- while it works
@@ -373,8 +428,4 @@ def test_what_is_not_judged_in_time_is_named_and_the_rest_is_told() -> None:
     outcome = Outcome("metrics", "scripted", "ok", told(series)(scan.question))
     turns = iter([False, False, True])
     seen = looked(scan, [outcome], Catalog(BUILT_IN), Judge(), lambda: next(turns))
-    assert [finding.blind.partition(":")[0] for finding in seen.findings] == [
-        "",
-        "",
-        "not judged within the deadline",
-    ]
+    assert [finding.blind for finding in seen.findings] == ["", "", LATE]

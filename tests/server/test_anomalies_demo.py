@@ -75,6 +75,21 @@ async def test_one_series_is_judged_by_the_pattern_of_its_week(ask: Ask) -> None
     assert "percent at this time of the week" in answer["anomalies"][0]["why"]
 
 
+async def test_every_option_reaches_the_detector(ask: Ask) -> None:
+    plain = await ask("detect_anomalies", service=PAYMENT)
+    assert {row["direction"] for row in plain["anomalies"]} == {"up", "down"}
+    down = await ask("detect_anomalies", service=PAYMENT, direction="down")
+    assert {row["direction"] for row in down["anomalies"]} == {"down"}
+    large = await ask("detect_anomalies", service=PAYMENT, min_relative=2)
+    assert {row["relative_deviation"] >= 2 for row in large["anomalies"]} == {True}
+    flat = await ask("detect_anomalies", service=PAYMENT, period="none")
+    assert flat["baseline"]["periods"] == {"none": 8}
+    polled = await ask("detect_anomalies", service=PAYMENT, polled=True)
+    assert polled["baseline"]["method"] != plain["baseline"]["method"]
+    sharp = await ask("detect_anomalies", service=PAYMENT, sensitivity=1.5)
+    assert sharp["baseline"]["threshold"] == plain["baseline"]["threshold"] / 2
+
+
 async def test_a_source_that_is_down_takes_its_series_out_of_the_all_clear(
     open_desk: OpenDesk, config: Config, world: Emulators
 ) -> None:

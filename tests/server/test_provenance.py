@@ -153,3 +153,20 @@ async def test_why_a_source_is_shown_is_said(twins: Twins) -> None:
     holes = await twins(first="lacks = 700")
     assert [part.get("chosen") for part in holes["per_source"]] == ["finest", None]
     assert holes["per_source"][0]["source"] == "second"
+
+
+async def test_a_counter_is_shown_as_its_rate_in_history_and_now(
+    open_desk: OpenDesk, world: Emulators, tmp_path: Path
+) -> None:
+    plugin = PLUGIN.replace("values = own.times *", "values = 90.0 * np.arange(size) + 0 *")
+    (tmp_path / "twin.py").write_text(plugin.replace('"load"', '"calls"'))
+    own = '[metrics.calls]\nkind = "counter"\nunit = "per_s"\n'
+    own += '[sources.counter]\nplugin = "./twin.py"\nmetrics = { calls = "x" }\n'
+    (tmp_path / "plugins.toml").write_text(CONFIG.read_text() + own)
+    desk = await open_desk(read(tmp_path / "plugins.toml", world.environ))
+    answer = await desk.ask(
+        "query_historical_metrics", service="cache-redis", metric_type="calls", hours=6, step="1m"
+    )
+    assert (answer["unit"], answer["statistics"]["min"], answer["statistics"]["max"]) == ("per_s", 1.5, 1.5)
+    now = await desk.ask("get_current_metrics", service="cache-redis", metrics=["calls"])
+    assert now["metrics"] == {"calls": 1.5}

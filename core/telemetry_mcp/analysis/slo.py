@@ -53,7 +53,7 @@ def objective_ppm(objective: str | int | float | Decimal) -> int:
     for an objective finer than one part per million (more than four decimals).
     """
     percent = _decimal(objective, "an objective is a percentage such as 99.9")
-    if not 0 < percent <= 100:
+    if not (percent.is_finite() and 0 < percent <= 100):
         raise ValueError(f"an objective lies above 0 and at most at 100 percent: {objective}")
     ppm = (100 - percent) * (MILLION // 100)
     if ppm != int(ppm):
@@ -67,19 +67,16 @@ def target_ppm(target: str | int | float | Decimal) -> int:
     Raises ValueError as `objective_ppm` does, outside (0, 1] here.
     """
     ratio = _decimal(target, "a target is a ratio such as 0.999")
-    if not 0 < ratio <= 1:
+    if not (ratio.is_finite() and 0 < ratio <= 1):
         raise ValueError(f"a target lies above 0 and at most at 1: {target}")
     return objective_ppm(ratio * 100)
 
 
 def _decimal(number: str | int | float | Decimal, what: str) -> Decimal:
     try:
-        found = Decimal(str(number).strip())
+        return Decimal(str(number).strip())
     except InvalidOperation:
         raise ValueError(f"{what}: {number!r}") from None
-    if not found.is_finite():
-        raise ValueError(f"{what}: {number!r}")
-    return found
 
 
 def burn_rate(bad: float, valid: float, budget_ppm: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import inf
 from time import monotonic
 from typing import Literal
 
@@ -93,7 +94,7 @@ async def answer(
         await call.service(service)
     outcomes = await call.ask(scan.question)
     seen = await judged(call, scan, outcomes, by)
-    found = sorted(((f, e) for f in seen.findings for e in f.episodes), key=lambda pair: -pair[1].deviation)
+    found = sorted(((f, e) for f in seen.findings for e in f.episodes), key=strongest_first)
     if len(found) > MOST:
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
     due = expected(scan, call.engine.registry)
@@ -109,6 +110,12 @@ async def answer(
         window=span(scan.asked, scan.step_ms),
         **envelope(outcomes, more=(*call.warnings, *(w for f in seen.findings for w in f.merged.warnings))),
     )
+
+
+def strongest_first(pair: Found) -> tuple[float, float]:
+    """Scores end at 99: of equal ones what is further off in proportion comes first."""
+    episode = pair[1]
+    return -episode.deviation, -abs(inf if episode.relative is None else episode.relative)
 
 
 async def judged(call: Call, scan: Scan, outcomes: Sequence[Outcome[Series]], by: Judge) -> Looked:
@@ -149,13 +156,15 @@ def anomaly(found: Finding, episode: Episode, seen: Looked) -> Anomaly:
 
 def baseline(scan: Scan, findings: Sequence[Finding], unknown: Sequence[Unjudged], by: Judge) -> Baseline:
     judged = [finding for finding in findings if not finding.blind]
-    first = judged[0].detection if judged else None
+    kinds = Counter((finding.detection.method, finding.detection.threshold) for finding in judged)
+    # Series with few points have a method and a threshold of their own: what holds for most is told.
+    method, threshold = kinds.most_common(1)[0][0] if judged else (by.name or "none", 0.0)
     return Baseline(
         hours=rounded(scan.window.duration_ms / HOUR_MS) or 0,
         step_s=rounded(scan.step_ms / 1000) or 0,
-        method=first.method if first else by.name or "none",
+        method=method,
         sensitivity=by.options.sensitivity,
-        threshold=rounded(max((f.detection.threshold for f in judged), default=0.0)) or 0,
+        threshold=rounded(threshold) or 0,
         periods=dict(Counter(finding.season for finding in judged).most_common()),
         series_judged=len(judged),
         series_not_judged=len(unknown),
@@ -183,14 +192,13 @@ def summary(
     sure, total = len(judged) - len(unsure), len(judged) + len(unknown)
     said = []
     if found:
-        services = len({finding.service for finding, _ in found})
-        of = len({finding.service for finding in judged})
-        what = "1 anomaly" if len(found) == 1 else f"{len(found)} anomalies"
-        said.append(f"{what} in {services} of {of} services")
+        struck, of = ({finding.service for finding in each} for each in ((f for f, _ in found), judged))
+        where = f"in {len(struck)} of {len(of)} services" if len(of) > 1 else f"of {min(of)}"
+        said.append(f"{'1 anomaly' if len(found) == 1 else f'{len(found)} anomalies'} {where}")
     elif sure:
         said.append(f"nothing unusual in the {sure} series that could be judged well")
     else:
-        said.append("Unknown: nothing unusual was seen, and no series could be judged well")
+        said.append("Unknown: nothing unusual was seen" if unsure else "Unknown: no series could be judged")
     if unsure:
         said.append(f"of {len(unsure)} of {total} series too little is known")
     if unknown:

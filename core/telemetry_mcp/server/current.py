@@ -51,7 +51,9 @@ class CurrentMetrics(Answer):
 def newest(call: Call, services: tuple[str, ...], metrics: tuple[str, ...]) -> SeriesQuery:
     """The question for the newest readings."""
     window = Window(call.now_ms - FRESH_MS, call.now_ms)
-    return SeriesQuery(services, metrics, window, STEP_MS, latest=True)
+    counted = any(call.engine.config.catalog[metric].kind == "counter" for metric in metrics)
+    # What a counter rises by takes two samples to know.
+    return SeriesQuery(services, metrics, window, STEP_MS, latest=not counted)
 
 
 async def answer(call: Call, service: str, metrics: Sequence[str] | None) -> CurrentMetrics:

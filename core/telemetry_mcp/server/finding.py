@@ -19,6 +19,9 @@ from telemetry_mcp.server.scan import DAY_MS, WEEK_MS, Scan
 
 SEASON_MS = 3 * DAY_MS
 """In less history nobody can tell the pattern of the day."""
+COARSE_POINTS = 24
+"""A source that gives fewer points of the asked window than this is too coarse for it."""
+MINUTE_MS = 60_000
 LATE = "not judged within the deadline: raise deadline_s, or ask for less"
 STOPPED_STEPS = 3
 STOPPED_MS = 1_800_000
@@ -120,16 +123,20 @@ def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
             for episode in found.detection.episodes
             if episode.end_ms + step_ms > scan.asked.start_ms
         ),
-        unsure="; ".join(doubts(found.detection, by, last_ms + step_ms - int(times[0]))),
+        unsure="; ".join(doubts(scan, found, by, last_ms + step_ms - int(times[0]))),
         gaps=tuple(gaps(scan, found.detection, last_ms if stopped else None)),
     )
 
 
-def doubts(detection: Detection, by: Judge, length_ms: int) -> Iterator[str]:
-    if detection.confidence == "low":
-        yield detection.reason
+def doubts(scan: Scan, found: Finding, by: Judge, length_ms: int) -> Iterator[str]:
+    """Why nothing unusual may be all that could be seen."""
+    if found.detection.confidence == "low":
+        yield found.detection.reason
     if by.detector is None and by.options.period == "auto" and length_ms < SEASON_MS:
         yield f"{length_ms / DAY_MS:.1f} days of history: no daily pattern can be known"
+    step_ms = found.merged.step_ms
+    if step_ms > scan.step_ms and scan.asked.duration_ms < COARSE_POINTS * step_ms:
+        yield f"a point every {step_ms / MINUTE_MS:g} min: what is shorter cannot be seen"
 
 
 def gaps(scan: Scan, detection: Detection, stopped_ms: int | None) -> Iterator[Window]:

@@ -90,7 +90,7 @@ async def answer(
         return History(
             service=service,
             metric=metric,
-            unit=call.engine.config.catalog[metric].unit,
+            unit=told.unit,
             statistics=told.statistics,
             series=told.series,
             per_source=told.per_source,
@@ -107,6 +107,7 @@ async def answer(
 class Told:
     """What the replies to one question come to, apart from who gave them when."""
 
+    unit: str
     figures: Figures
     statistics: Statistics
     series: Points
@@ -130,6 +131,7 @@ def tell(
     parts = merged.parts if merged else ()
     shown = telling(parts)[:most_series]
     return Told(
+        unit=merged.unit if merged else call.engine.config.catalog[metric].unit,
         figures=figures,
         statistics=statistics(figures),
         series=of_merged(merged, max_points, step_ms),

@@ -184,7 +184,14 @@ async def detect_anomalies(
     fresh: bool = False,
 ) -> Annotated[CallToolResult, anomalies.Anomalies]:
     """Unusual stretches, strongest first, services ranked, and what could not be judged."""
-    options = Options(sensitivity, direction, min_relative, period, guard, polled)
+    options = Options(
+        sensitivity=sensitivity,
+        direction=direction,
+        min_relative=min_relative,
+        period=period,
+        guard=guard,
+        polled=polled,
+    )
     return await answered(
         ctx, deadline_s, fresh, lambda call: anomalies.answer(call, service, metric, hours, options, detector)
     )
