@@ -129,7 +129,8 @@ class Catalog(Mapping[str, Metric]):
             return name
         if name in self.names:
             return self.names[name]
-        raise QuestionError(f"no metric is called {echo(name)}{suggest(name, self.metrics)}")
+        shown = [metric for metric, spec in self.metrics.items() if not spec.hidden]
+        raise QuestionError(f"no metric is called {echo(name)}{suggest(name, shown)}")
 
 
 def echo(text: str) -> str:

@@ -32,7 +32,9 @@ def test_every_metric_of_the_configuration_finds_its_services(
         for name, source in sources.items()
     }
     for query in text["prometheus"].values():
-        answer = prometheus.get("/api/v1/query", query=query.replace("$service", ".+"), time=NOW_S).json()
+        answer = prometheus.get(
+            "/api/v1/query", query=query.replace("$service", ".+").replace("$__interval", "5m"), time=NOW_S
+        ).json()
         assert {one["metric"]["service"] for one in answer["data"]["result"]} == set(MEMBERS)
     for query in text["datadog"].values():
         assert len(dog.series(query.replace("$service", "*"))) == len(MEMBERS)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from telemetry_mcp.catalog import BUILT_IN
-from telemetry_mcp.config import Objective
 from telemetry_mcp.demo.fault import Fault
+from telemetry_mcp.objective.setting import Objective
 
 if TYPE_CHECKING:
     from telemetry_mcp.config import Config
@@ -191,7 +191,7 @@ UNKNOWN: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture
 async def ask(open_desk: OpenDesk, config: Config) -> Ask:
-    config.objectives["checkout-latency"] = Objective(service=PAYMENT, metric="latency_p95")
+    config.objectives = {"checkout-latency": Objective(service=PAYMENT, metric="latency_p95")}
     return (await open_desk(config)).ask
 
 
