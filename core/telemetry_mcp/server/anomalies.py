@@ -12,6 +12,7 @@ from anyio import move_on_after, to_thread
 
 from telemetry_mcp.analysis.anomaly import Episode, Options
 from telemetry_mcp.judge import Judge, judge
+from telemetry_mcp.merge import remarks
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.server.argument import HOUR_MS, not_negative, period, positive
 from telemetry_mcp.server.call import Call
@@ -108,7 +109,7 @@ async def answer(
         anomalies=[anomaly(finding, episode, seen) for finding, episode in found[:MOST]],
         baseline=baseline(scan, seen.findings, unknown, by),
         window=span(scan.asked, scan.step_ms),
-        **envelope(outcomes, more=(*call.warnings, *(w for f in seen.findings for w in f.merged.warnings))),
+        **envelope(outcomes, more=(*call.warnings, *remarks(f.merged for f in seen.findings))),
     )
 
 
