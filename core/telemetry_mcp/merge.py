@@ -55,6 +55,7 @@ def numbers(merged: Merged | None) -> tuple[Ints, Floats]:
     return merged.timestamps_ms, merged.values
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def merge(outcomes: Iterable[Outcome[Series]], catalog: Catalog, window: Window, step_ms: int) -> list[Merged]:
     """Every (service, metric) that any source answered, in the order of the sources and their replies."""
     return [
