@@ -93,19 +93,20 @@ def period_forecast(
         consumed_of_elapsed=elapsed,
         consumed_at_end=None if coming is None else burn_rate(min(spent.bad + coming, whole), whole, budget_ppm),
         exhausted_in_ms=_exhausted_in_ms(
-            budget_ppm * whole / MILLION - spent.bad,
-            recent.bad / recent_ms if recent and recent_ms else (coming or 0.0) / left_ms if left_ms else 0.0,
+            spent.bad,
+            budget_ppm * whole / MILLION,
+            recent.bad / recent_ms if recent and recent_ms else (coming or 0.0) / max(left_ms, 1),
             left_ms,
         ),
     )
 
 
-def _exhausted_in_ms(remaining: float, bad_per_ms: float, left_ms: int) -> int | None:
-    if remaining < 0:
+def _exhausted_in_ms(bad: float, allowed: float, bad_per_ms: float, left_ms: int) -> int | None:
+    if bad and bad >= allowed:
         return 0
     if not bad_per_ms:
         return None
-    after_ms = round(remaining / bad_per_ms)
+    after_ms = round((allowed - bad) / bad_per_ms)
     return after_ms if after_ms < left_ms else None
 
 
