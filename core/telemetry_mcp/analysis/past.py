@@ -11,15 +11,16 @@ from telemetry_mcp.analysis.scale import RESOLUTION
 from telemetry_mcp.analysis.season import BLOCKS, DAY_MS, POINTS_A_PERIOD, SLOT_MS, WEEK_MS, Period
 from telemetry_mcp.analysis.window import grouped_median, row_median, trailing_mean
 
-CYCLES = {DAY_MS: 4, WEEK_MS: 2}
+CYCLES = {DAY_MS: 3, WEEK_MS: 2}
 RECENT_POINTS = 24
 LARGEST_ERROR = 20.0
+SEASONAL = "each point is judged by its past: the last day, the same time of earlier days and weeks"
 
 
 def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     """Every point judged by the points before it.
 
-    Several predictions are made of each point: the median of the last day, of the same time on the last four days
+    Several predictions are made of each point: the median of the last day, of the same time on the last three days
     in the last two weeks, and of the last 24 points. One sigma of each is the rms of its errors so far, once there
     are 30; a point without any such prediction scores 0. The band is that of the prediction that has erred least
     so far.
@@ -29,7 +30,7 @@ def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     predictions = _predictions(times, values, step_ms, period)
     errors = values - predictions
     tolerance = RESOLUTION * (np.abs(values) + np.abs(predictions))
-    size = shift_points(step_ms)
+    size = shift_points(step_ms)[0]
     rows, sigmas = [], []
     for error, least in zip(errors, tolerance, strict=True):
         known = np.isfinite(error)
@@ -39,7 +40,9 @@ def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
         rows.append(_against(shift, _sigma_before(shift), least))
     scores, sides, lenses = strongest(np.array(rows), ("off-pattern", "sustained shift") * len(errors))
     lenses[_left_constant(values)] = LENSES.index("left constant value")
-    return View(scores, sides, lenses, *_surest(predictions, np.array(sigmas)), None, "causal ensemble")
+    return View(
+        scores, sides, lenses, *_surest(predictions, np.array(sigmas)), None, "causal ensemble", None, SEASONAL
+    )
 
 
 def _predictions(times: Timestamps, values: Values, step_ms: float, period: Period) -> Values:
