@@ -18,9 +18,9 @@ ENOUGH = 6
 def scale_factor(x: Values, y: Values) -> float | None:
     """How many times `y` reads what `x` does, as the factor between two units (1: the same unit).
 
-    Both are on one grid, NaN where there is a gap. The median of y / x, over the larger half of the pairs, is taken
-    for the nearest factor of the table when it is within 15 % of it and both move together (Pearson above 0.9).
-    None where that does not hold: nothing is known about the unit then.
+    Both are on one grid, NaN where there is a gap. The median of y / x, over the larger half of the pairs, is
+    taken for the nearest factor of the table when it is within 15 % of it and both move together (Pearson above
+    0.9). None where that does not hold: nothing is known about the unit then.
     """
     both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
