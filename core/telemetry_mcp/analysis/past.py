@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.episode import LARGEST_SCORE, LENSES
 from telemetry_mcp.analysis.lens import FEW_POINTS, View, shift_points, strongest
@@ -39,10 +38,10 @@ def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
         shift = np.where(known, trailing_mean(np.where(known, error, 0.0), size), np.nan)
         rows.append(_against(shift, _sigma_before(shift), least))
     scores, sides, lenses = strongest(np.array(rows), ("off-pattern", "sustained shift") * len(errors))
-    lenses[_left_constant(values)] = LENSES.index("left constant value")
-    return View(
-        scores, sides, lenses, *_surest(predictions, np.array(sigmas)), None, "causal ensemble", None, SEASONAL
-    )
+    sigma = np.array(sigmas)
+    never_erred = ((sigma == 0) & (np.abs(errors) > tolerance)).any(axis=0)
+    lenses[never_erred] = LENSES.index("left constant value")
+    return View(scores, sides, lenses, *_surest(predictions, sigma), None, "causal ensemble", None, SEASONAL)
 
 
 def _predictions(times: Timestamps, values: Values, step_ms: float, period: Period) -> Values:
@@ -99,11 +98,6 @@ def _against(errors: Values, sigmas: Values, least: Values) -> Values:
     with np.errstate(divide="ignore"):
         scores[known] = np.clip(errors[known] / sigmas[known], -LARGEST_SCORE, LARGEST_SCORE)
     return scores
-
-
-def _left_constant(values: Values) -> NDArray[np.intp]:
-    """Where a series has its first value that is not its very first."""
-    return np.flatnonzero(np.abs(values - values[0]) > RESOLUTION * np.abs(values[0]))[:1]
 
 
 def _surest(predictions: Values, sigmas: Values) -> tuple[Values, Values]:
