@@ -94,6 +94,19 @@ def test_missing_slices_add_nothing_when_they_leave() -> None:
     assert rolling_exhaustion_ms(gappy, 1000, trailing(gappy, HOUR_MS), HOUR_MS) is None
 
 
+def test_a_recent_stretch_that_was_measured_in_part_speaks_for_the_whole() -> None:
+    tally, full = hours([0.0004] * 720), per_hour(0.0053)
+    half = Total(full.bad / 2, full.valid / 2, coverage=0.3, filled=0.2)
+    found = rolling_exhaustion_ms(tally, 1000, half, HOUR_MS)
+    assert found == rolling_exhaustion_ms(tally, 1000, full, HOUR_MS)
+    ends = [
+        period_forecast(Total(300, 400_000), 1_200_000, 1000, left_ms=MONTH_MS, recent=recent, recent_ms=HOUR_MS)
+        for recent in (Total(2, 1000), Total(1, 500, coverage=0.5))
+    ]
+    assert ends[0] == ends[1]
+    assert ends[0].exhausted_in_ms == 450 * HOUR_MS
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="recent_ms"):
         rolling_exhaustion_ms(hours([0]), 1000, per_hour(0), 0)
