@@ -9,7 +9,9 @@ import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
 
-from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, Options, detect, episodes
+from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, Episode, Options, detect, episodes
+from telemetry_mcp.analysis.episode import gaps
+from telemetry_mcp.analysis.sample import clean as settled
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.detector import Detector
@@ -42,36 +44,42 @@ class Judge:
         return self.scored(self.detector, times, values)
 
     def scored(self, detector: Detector, times: NDArray[np.int64], values: NDArray[np.float64]) -> Detection:
-        threshold = TAU * self.options.sensitivity / DEFAULT_SENSITIVITY
-        numbers = values[np.isfinite(values)]
-        expected = np.full(len(values), np.median(numbers) if len(numbers) else np.nan)
+        """What a plugin's detector says. The season and the guard are its own affair, the other options hold."""
+        options, samples = self.options, settled(times, values)
+        threshold = TAU * options.sensitivity / DEFAULT_SENSITIVITY
+        nothing = np.full(len(values), np.nan)
+        expected = np.full(len(values), np.median(samples.values)) if samples.values.size else nothing
+        found: tuple[Episode, ...] = ()
+        reason = "it gave no score"
         with contain() as kept:
-            scores = fit(detector.score(times.copy(), values.copy(), causal=self.options.polled), len(values))
-            found = episodes(
-                times,
-                values,
-                scores,
-                threshold=threshold,
-                expected=expected,
-                direction=self.options.direction,
-                min_relative=self.options.min_relative,
-            )
-            confidence, reason = ("normal", "") if np.isfinite(scores).any() else ("none", "it gave no score")
+            scores = fit(detector.score(times.copy(), values.copy(), causal=options.polled), len(values))
+            if np.isfinite(scores).any():
+                reason = ""
+                found = episodes(
+                    times,
+                    values,
+                    scores,
+                    threshold=threshold,
+                    expected=expected,
+                    direction=options.direction,
+                    min_relative=options.min_relative,
+                )
         if kept.error is not None:
             failure = clean(f"{type(kept.error).__name__}: {kept.error}")
-            found, confidence, reason = (), "none", f"the detector {self.name} failed: {failure}"
+            reason = f"the detector {self.name} failed: {failure}"
         return Detection(
             episodes=found,
             expected=expected,
-            lower=np.full(len(values), np.nan),
-            upper=np.full(len(values), np.nan),
-            confidence="normal" if confidence == "normal" else "none",
+            lower=nothing,
+            upper=nothing,
+            confidence="none" if reason else "normal",
             reason=reason,
             scale=None,
             method=self.name,
             threshold=threshold,
-            points=len(numbers),
-            missing=len(values) - len(numbers),
+            points=samples.values.size,
+            missing=samples.missing,
+            gaps=gaps(samples),
         )
 
 

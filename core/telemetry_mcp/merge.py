@@ -24,6 +24,7 @@ Rule = Literal["only", "owner", "first", "finest"]
 NEARLY = 0.9
 """A source this near to the best one may be shown in its place when it comes earlier in the file: which one is
 shown must not change with every lost sample."""
+MOST_REMARKS = 5
 FINEST_LAG = 10
 """A lag is looked for in steps no finer than this part of the grid's."""
 
@@ -54,12 +55,22 @@ def numbers(merged: Merged | None) -> tuple[Ints, Floats]:
     return merged.timestamps_ms, merged.values
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def merge(outcomes: Iterable[Outcome[Series]], catalog: Catalog, window: Window, step_ms: int) -> list[Merged]:
     """Every (service, metric) that any source answered, in the order of the sources and their replies."""
     return [
         on_grid(service, metric, shares, catalog[metric], window, step_ms)
         for (service, metric), shares in collected(outcomes, catalog).items()
     ]
+
+
+def remarks(merged: Iterable[Merged]) -> list[str]:
+    """What is to be said about many series: the first few, and how many more there are, so that one source that is
+    off everywhere leaves room for what else is to be said."""
+    said = list(dict.fromkeys(warning for one in merged for warning in one.warnings))
+    left = len(said) - MOST_REMARKS
+    rest = f"{left} more series with remarks on their sources: query_historical_metrics tells of each"
+    return [*said[:MOST_REMARKS], rest] if left > 0 else said
 
 
 def on_grid(service: str, metric: str, shares: Shares, spec: Metric, window: Window, step_ms: int) -> Merged:

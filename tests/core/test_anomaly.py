@@ -68,7 +68,7 @@ def test_a_smaller_sensitivity_finds_more() -> None:
     values = noise(500)
     values[200] = 104.5
     assert detect(times(500), values).episodes == ()
-    assert len(detect(times(500), values, sensitivity=1.8).episodes) == 1
+    assert detect(times(500), values, sensitivity=1.8).episodes[0].value == 104.5
 
 
 @pytest.mark.parametrize("sensitivity", [0.0, -1.0, float("nan"), float("inf")])

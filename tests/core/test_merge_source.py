@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
-from telemetry_mcp.merge import Merged, merge
+from telemetry_mcp.merge import Merged, merge, remarks
 from telemetry_mcp.model import Outcome, Reply, Series
 from telemetry_mcp.part import Floats, Part
 from telemetry_mcp.question import Window
@@ -301,3 +301,12 @@ def test_nothing_that_a_source_can_say_breaks_the_merge(nonsense: list[float]) -
         one = merged(*several)
         assert len(one.values) == SIZE
         assert {part.source for part in one.parts} == {"a", "b"}
+
+
+def test_a_source_that_is_off_everywhere_leaves_room_for_what_else_is_to_be_said() -> None:
+    ones = [merged(given("a", wave(seed=n)), given("b", wave(seed=n) * (1.5 + n / 10))) for n in range(9)]
+    said = remarks(ones)
+    assert len(said) == 6
+    assert said[:5] == [one.warnings[0] for one in ones[:5]]
+    assert said[5].startswith("4 more series with remarks on their sources")
+    assert remarks(ones[:5] * 2) == said[:5]

@@ -42,7 +42,7 @@ def per_minute(minutes: int, rate: float, *, start: int = 0) -> Points:
 
 def test_g01_half_of_a_budget_is_spent_and_half_is_left() -> None:
     found = assess(one_slice(500, 1_000_000), THREE_NINES)
-    assert found.total.ratio == 0.9995
+    assert found.total.ratio == found.budget.ratio == 0.9995
     assert (found.budget.allowed, found.budget.consumed, found.budget.remaining) == (1000, 0.5, 0.5)
     assert found.budget.left == 500
     assert (found.budget.allowed_minutes, found.budget.remaining_minutes) == (43.2, 21.6)

@@ -69,6 +69,7 @@ def test_slices_of_events_are_good_up_to_their_own_target() -> None:
     np.testing.assert_array_equal(found.valid, [1000, 1000, 1000, 0, NAN])
     assert total(found).ratio == 2 / 3
     assert total(found).coverage == 0.8
+    assert timeslices(Tally(0, 1000, np.array([0.0]), np.array([0.5])), 0).valid.tolist() == [1000]
 
 
 def test_the_mean_of_ratios_weighs_a_quiet_slice_like_a_busy_one() -> None:

@@ -237,6 +237,25 @@ async def test_a_source_too_coarse_for_the_window_is_judged_and_doubted(step_min
     assert answer["baseline"]["series_judged"] == 1
 
 
+async def test_a_source_that_gives_a_long_history_in_long_steps_only_is_asked_for_a_shorter_one() -> None:
+    series = told({("checkout", "cpu"): raised(NOW_MS - 2 * HOUR, NOW_MS - HOUR, 40)})
+
+    def limited(query: Any) -> Reply[Series]:
+        """As New Relic, which gives 366 buckets."""
+        least_ms = -(-query.window.duration_ms // 366 // MINUTE) * MINUTE
+        reply: Reply[Series] = series(replace(query, step_ms=max(query.step_ms, least_ms)))
+        return reply
+
+    own = listing(scripted("metrics", series=limited), "cpu")
+    async with asking(own) as ask:
+        answer = await ask(service="checkout", metric="cpu")
+    days = [question.window.duration_ms / DAY for question in own.asked if isinstance(question, SeriesQuery)]
+    assert days == pytest.approx([28, 7], abs=0.1)
+    assert answer["anomalies_detected"] == 1
+    assert answer["baseline"]["hours"] == pytest.approx(7 * 24, abs=1)
+    assert answer["baseline"]["low_confidence"] == []
+
+
 async def test_who_asks_for_no_season_is_not_told_that_there_is_none() -> None:
     flat = {("checkout", "cpu"): lambda times: 50 + np.random.default_rng(1).normal(0, 1, len(times))}
     async with asking(source("metrics", flat, since_ms=NOW_MS - 30 * HOUR)) as ask:

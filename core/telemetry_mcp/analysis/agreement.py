@@ -148,7 +148,7 @@ def concordance(x: Values, y: Values) -> float | None:
     All moments are over n, as Lin has them. None where the numbers are too large for it.
     """
     a, b = x - x.mean(), y - y.mean()
-    whole = float(a @ a + b @ b) / len(x) + float(x.mean() - y.mean()) ** 2
+    whole = float((a @ a + b @ b) / len(x) + (x.mean() - y.mean()) ** 2)
     if not np.isfinite(whole):
         return None
     return 2 * float(a @ b) / len(x) / whole if whole else 1.0

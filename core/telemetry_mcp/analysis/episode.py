@@ -72,11 +72,12 @@ def episodes(
     """Turn one score per point, from whatever detector, into episodes, strongest peak first.
 
     An episode is entered at `threshold`, lasts while scores stay at or over half of it, bridges gaps of up to
-    three steps or 30 minutes (the longer), and is trimmed to points at or over the threshold. A NaN score counts
-    as 0. Without `expected` the median of the series stands in; a point whose expected value is NaN is left out.
-    `sides` says by its sign whether a point is above or below what its lens expects, without it the difference
-    from `expected` does; `lenses` are places in LENSES, all off-pattern by default. Raises ValueError for a
-    threshold that is not positive, a negative `min_relative` or arrays of unequal length.
+    three steps or 30 minutes (the longer) but no longer span without data, and is trimmed to points at or over the
+    threshold. A NaN score counts as 0. Without `expected` the median of the series stands in; a point whose
+    expected value is NaN is left out. `sides` says by its sign whether a point is above or below what its lens
+    expects, without it the difference from `expected` does; `lenses` are places in LENSES, all off-pattern by
+    default. Raises ValueError for a threshold that is not positive, a negative `min_relative` or arrays of unequal
+    length.
     """
     if not threshold > 0 or not min_relative >= 0:
         raise ValueError(f"threshold must be positive, min_relative not negative: {threshold}, {min_relative}")
@@ -124,8 +125,11 @@ def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArr
     hot = np.flatnonzero(strength >= threshold)
     if not hot.size:
         return []
+    join_ms = _join_ms(times)
     calm_before = np.cumsum(strength < threshold / 2)[hot]
-    apart = (np.diff(calm_before) > 0) & (_gaps_ms(times, hot) > _join_ms(times))
+    apart = (np.diff(calm_before) > 0) & (_gaps_ms(times, hot) > join_ms)
+    gaps_before = np.concatenate(([0], np.cumsum(_gaps_ms(times) > join_ms)))[hot]
+    apart |= np.diff(gaps_before) > 0
     return np.split(hot, np.flatnonzero(apart) + 1)
 
 

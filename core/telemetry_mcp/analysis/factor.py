@@ -18,16 +18,19 @@ ENOUGH = 6
 def scale_factor(x: Values, y: Values) -> float | None:
     """How many times `y` reads what `x` does, as the factor between two units (1: the same unit).
 
-    Both are on one grid, NaN where there is a gap. The median of y / x is taken for the nearest factor of the
-    table when it is within 15 % of it and both move together (Pearson above 0.9). None where that does not hold:
-    nothing is known about the unit then.
+    Both are on one grid, NaN where there is a gap. The median of y / x, over the larger half of the pairs, is
+    taken for the nearest factor of the table when it is within 15 % of it and both move together (Pearson above
+    0.9). None where that does not hold: nothing is known about the unit then.
     """
-    both = np.isfinite(x) & np.isfinite(y) & (x != 0)
+    both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
-    if len(x) < ENOUGH:
+    if len(x) < ENOUGH or not x.any() or not y.any():
         return None
-    measured = median(y / x)
-    if measured <= 0:
+    # Near 0 a ratio is one of noises; by the size of both, for that of one would choose where its noise is large.
+    size = np.abs(x) / np.sqrt(np.mean(x**2)) + np.abs(y) / np.sqrt(np.mean(y**2))
+    large = (size >= median(size)) & (x != 0)
+    measured = median(y[large] / x[large]) if large.any() else 0.0
+    if not measured > 0:
         return None
     nearest = float(FACTORS[np.abs(np.log(FACTORS / measured)).argmin()])
     if abs(measured / nearest - 1) > NEAR:

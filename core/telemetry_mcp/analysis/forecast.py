@@ -34,11 +34,11 @@ class PeriodForecast:
 def rolling_exhaustion_ms(tally: Tally, budget_ppm: int, recent: Total, recent_ms: int) -> int | None:
     """Milliseconds until bad > budget x valid over a window as long as the tally, which rolls on from its end.
 
-    New events come as in the last `recent_ms`, summed in `recent`; the oldest slices leave meanwhile, with their
-    errors and with their traffic. So unlike the simple rule this sees an old outage leave in time, and good days
-    leave before it. 0 when the budget is spent; None when it is not within one window, nothing was measured or
-    `recent` has no traffic. Slices that are missing add nothing. Raises ValueError for a budget outside
-    0..999,999 or a `recent_ms` that is not positive.
+    New events come as in the measured part of the last `recent_ms`, summed in `recent`; meanwhile the oldest
+    slices leave, with their errors and with their traffic. So unlike the simple rule this sees an old outage leave
+    in time, and good days leave before it. 0 when the budget is spent; None when it is not within one window,
+    nothing was measured or `recent` has no traffic. Slices that are missing add nothing. Raises ValueError for a
+    budget outside 0..999,999 or a `recent_ms` that is not positive.
     """
     check_budget(budget_ppm)
     if recent_ms <= 0:
@@ -51,8 +51,12 @@ def rolling_exhaustion_ms(tally: Tally, budget_ppm: int, recent: Total, recent_m
         return None
     if now == 0:
         return 0
-    coming = (MILLION * recent.bad - budget_ppm * recent.valid) / recent_ms * tally.slice_ms
+    coming = (MILLION * recent.bad - budget_ppm * recent.valid) / _seen_ms(recent, recent_ms) * tally.slice_ms
     return _crossing_ms(now + np.cumsum(coming - excess), float(now), tally.slice_ms)
+
+
+def _seen_ms(recent: Total, recent_ms: int) -> float:
+    return recent_ms * (recent.coverage + recent.filled or 1.0)
 
 
 def _crossing_ms(after: Amounts, now: float, slice_ms: int) -> int | None:
@@ -93,19 +97,22 @@ def period_forecast(
         consumed_of_elapsed=elapsed,
         consumed_at_end=None if coming is None else burn_rate(min(spent.bad + coming, whole), whole, budget_ppm),
         exhausted_in_ms=_exhausted_in_ms(
-            budget_ppm * whole / MILLION - spent.bad,
-            recent.bad / recent_ms if recent and recent_ms else (coming or 0.0) / left_ms if left_ms else 0.0,
+            spent.bad,
+            budget_ppm * whole / MILLION,
+            recent.bad / _seen_ms(recent, recent_ms)
+            if recent and recent_ms
+            else (coming or 0.0) / max(left_ms, 1),
             left_ms,
         ),
     )
 
 
-def _exhausted_in_ms(remaining: float, bad_per_ms: float, left_ms: int) -> int | None:
-    if remaining < 0:
+def _exhausted_in_ms(bad: float, allowed: float, bad_per_ms: float, left_ms: int) -> int | None:
+    if bad and bad >= allowed:
         return 0
     if not bad_per_ms:
         return None
-    after_ms = round(remaining / bad_per_ms)
+    after_ms = round((allowed - bad) / bad_per_ms)
     return after_ms if after_ms < left_ms else None
 
 

@@ -4,6 +4,7 @@ A point can be off the usual pattern by itself, be part of a shift that no singl
 its neighbours. Each lens has its own scale, by one rule; the strongest speaks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,13 @@ from telemetry_mcp.analysis.window import centred_mean, off_neighbours
 FEW_POINTS = 30
 TAU = 6.5
 
-SHIFT_MS = 2 * 3_600_000
-SHIFT_POINTS = (4, 24)
-SHIFT_WEIGHT = 1.5
-SHORTEST_SHARE = 8
-"""A shift is looked for over an eighth of a short series at most."""
+SHIFTS_MS = ((30 * 60_000, 3, 6), (120 * 60_000, 4, 24))
+"""How long a shift must last at least, and over how few and how many points its mean is taken."""
+SHIFT_WEIGHT = 1.4
+SHORT_SERIES = 8
+"""The mean of a shift is taken over an eighth of the series at most."""
 SPIKE_POINTS = 7
+ROUNDED = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,16 +61,14 @@ def view(samples: Samples, *, period: Period = "auto", guard: bool = True) -> Vi
     residuals = values - base.expected
     least = floor(base.expected, residuals)
     own = scale(residuals, least, guard=guard)
-    shifts = _shifts(residuals, TAU * own.sigma, median_step_ms(samples.timestamps_ms) or 0.0)
     spikes = off_neighbours(residuals, SPIKE_POINTS)
-    signed = np.stack(
-        (
-            residuals / own.sigma,
-            _joining(residuals, shifts) * SHIFT_WEIGHT / scale(shifts, least, guard=guard).sigma,
-            spikes / scale(spikes, least, guard=guard).sigma,
-        )
-    )
-    scores, sides, lenses = strongest(signed, ("off-pattern", "sustained shift", "spike"))
+    signed = [residuals / own.sigma, spikes / scale(spikes, least, guard=guard).sigma]
+    names: list[Lens] = ["off-pattern", "spike"]
+    for shifts in _shifts(residuals, TAU * own.sigma, median_step_ms(samples.timestamps_ms) or 0.0):
+        sigma = scale(shifts, least, guard=guard).sigma
+        signed.append(SHIFT_WEIGHT * _joining(residuals, shifts) / sigma)
+        names.append("sustained shift")
+    scores, sides, lenses = strongest(np.array(signed), names)
     stuck = flat(samples)
     lenses[stuck > 0] = LENSES.index("flatline")
     return View(
@@ -83,24 +83,26 @@ def view(samples: Samples, *, period: Period = "auto", guard: bool = True) -> Vi
     )
 
 
-def _shifts(residuals: Values, most: float, step_ms: float) -> Values:
-    """The mean of the residuals around each point, each cut to `most`: one point alone is no shift."""
-    size = min(shift_points(step_ms), residuals.size // SHORTEST_SHARE)
-    return centred_mean(np.clip(residuals, -most, most), size)
+def _shifts(residuals: Values, most: float, step_ms: float) -> list[Values]:
+    """Means of the residuals around each point. Those beyond `most` speak for themselves and count as 0."""
+    ordinary = np.where(np.abs(residuals) <= most, residuals, 0.0)
+    return [centred_mean(ordinary, min(size, residuals.size // SHORT_SERIES)) for size in shift_points(step_ms)]
 
 
 def _joining(residuals: Values, shifts: Values) -> Values:
     """The shifts at the points that lie as far out as the shift itself: its neighbours are no part of it."""
-    return np.where(residuals * np.sign(shifts) >= np.abs(shifts), shifts, 0.0)
+    return np.where(residuals * np.sign(shifts) >= ROUNDED * np.abs(shifts), shifts, 0.0)
 
 
-def shift_points(step_ms: float) -> int:
-    """Over how many points a shift must last: those of two hours, but 4 to 24."""
-    fewest, most = SHIFT_POINTS
-    return round(min(max(SHIFT_MS / step_ms, fewest), most)) if step_ms else most
+def shift_points(step_ms: float) -> list[int]:
+    """Over how many points the means are taken in which shifts show."""
+    return [
+        round(min(max(span_ms / step_ms, fewest), most)) if step_ms else most
+        for span_ms, fewest, most in SHIFTS_MS
+    ]
 
 
-def strongest(signed: Values, names: tuple[Lens, ...]) -> tuple[Values, Values, NDArray[np.int8]]:
+def strongest(signed: Values, names: Sequence[Lens]) -> tuple[Values, Values, NDArray[np.int8]]:
     """Of one row of signed scores a lens: the largest, its sign as a number, and the lens that gave it."""
     winner = np.abs(signed).argmax(axis=0)
     sides = signed[winner, np.arange(signed.shape[1])]

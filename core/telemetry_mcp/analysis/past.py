@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.episode import LARGEST_SCORE, LENSES
 from telemetry_mcp.analysis.lens import FEW_POINTS, View, shift_points, strongest
@@ -11,15 +10,16 @@ from telemetry_mcp.analysis.scale import RESOLUTION
 from telemetry_mcp.analysis.season import BLOCKS, DAY_MS, POINTS_A_PERIOD, SLOT_MS, WEEK_MS, Period
 from telemetry_mcp.analysis.window import grouped_median, row_median, trailing_mean
 
-CYCLES = {DAY_MS: 4, WEEK_MS: 2}
+CYCLES = {DAY_MS: 3, WEEK_MS: 2}
 RECENT_POINTS = 24
 LARGEST_ERROR = 20.0
+SEASONAL = "each point is judged by its past: the last day, the same time of earlier days and weeks"
 
 
 def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     """Every point judged by the points before it.
 
-    Several predictions are made of each point: the median of the last day, of the same time on the last four days
+    Several predictions are made of each point: the median of the last day, of the same time on the last three days
     in the last two weeks, and of the last 24 points. One sigma of each is the rms of its errors so far, once there
     are 30; a point without any such prediction scores 0. The band is that of the prediction that has erred least
     so far.
@@ -29,7 +29,7 @@ def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     predictions = _predictions(times, values, step_ms, period)
     errors = values - predictions
     tolerance = RESOLUTION * (np.abs(values) + np.abs(predictions))
-    size = shift_points(step_ms)
+    size = shift_points(step_ms)[0]
     rows, sigmas = [], []
     for error, least in zip(errors, tolerance, strict=True):
         known = np.isfinite(error)
@@ -38,8 +38,10 @@ def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
         shift = np.where(known, trailing_mean(np.where(known, error, 0.0), size), np.nan)
         rows.append(_against(shift, _sigma_before(shift), least))
     scores, sides, lenses = strongest(np.array(rows), ("off-pattern", "sustained shift") * len(errors))
-    lenses[_left_constant(values)] = LENSES.index("left constant value")
-    return View(scores, sides, lenses, *_surest(predictions, np.array(sigmas)), None, "causal ensemble")
+    sigma = np.array(sigmas)
+    never_erred = ((sigma == 0) & (np.abs(errors) > tolerance)).any(axis=0)
+    lenses[never_erred] = LENSES.index("left constant value")
+    return View(scores, sides, lenses, *_surest(predictions, sigma), None, "causal ensemble", None, SEASONAL)
 
 
 def _predictions(times: Timestamps, values: Values, step_ms: float, period: Period) -> Values:
@@ -96,11 +98,6 @@ def _against(errors: Values, sigmas: Values, least: Values) -> Values:
     with np.errstate(divide="ignore"):
         scores[known] = np.clip(errors[known] / sigmas[known], -LARGEST_SCORE, LARGEST_SCORE)
     return scores
-
-
-def _left_constant(values: Values) -> NDArray[np.intp]:
-    """Where a series has its first value that is not its very first."""
-    return np.flatnonzero(np.abs(values - values[0]) > RESOLUTION * np.abs(values[0]))[:1]
 
 
 def _surest(predictions: Values, sigmas: Values) -> tuple[Values, Values]:

@@ -24,6 +24,7 @@ AT_LEAST = 2
 """The same where the caller asks for the period."""
 POINTS_A_PERIOD = 4
 BLOCKS = 16
+STANDS_OUT = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +43,13 @@ def baseline(samples: Samples, period: Period) -> Baseline:
     period_ms, reason = season(times, step_ms, period)
     if period_ms is None:
         return Baseline(np.full(values.size, np.median(values)), None, reason)
-    level = trend(times, values, period_ms, step_ms)
-    return Baseline(level + pattern(times, values - level, period_ms, step_ms), period_ms, "")
+    usual = np.zeros(values.size)
+    # Beside a strong pattern the trend's median falls on a slope, and an outage pulls it along; the second time
+    # the pattern is out of its way.
+    for _ in range(2):
+        level = trend(times, values - usual, period_ms, step_ms)
+        usual = pattern(times, values - level, period_ms, step_ms)
+    return Baseline(level + usual, period_ms, "")
 
 
 def season(times: Timestamps, step_ms: float, period: Period) -> tuple[int | None, str]:
@@ -103,12 +109,18 @@ def _slope(medians: Values) -> float:
 
 
 def pattern(times: Timestamps, residuals: Values, period_ms: int, step_ms: float) -> Values:
-    """The median of each slot of the period, smoothed over three slots."""
+    """The median of each slot of the period, smoothed over three slots.
+
+    A slot that stands out from both its neighbours far more than slots do is kept as it is: a weekly job may last
+    no longer than one.
+    """
     slots = max(2, round(period_ms / max(step_ms, SLOT_MS[period_ms])))
     slot: NDArray[np.int64] = (times % period_ms) * slots // period_ms
     medians = _filled(grouped_median(residuals, slot, slots), around=True)
     smooth = np.median(np.stack((np.roll(medians, 1), medians, np.roll(medians, -1))), axis=0)
-    return np.asarray(smooth[slot])
+    apart = np.abs(medians - smooth)
+    kept = np.where(apart > STANDS_OUT * np.quantile(apart, 0.9), medians, smooth)
+    return np.asarray(kept[slot])
 
 
 def _filled(medians: Values, *, around: bool = False) -> Values:

@@ -45,13 +45,10 @@ def trailing_mean(values: Values, size: int) -> Values:
 
 
 def centred_mean(values: Values, size: int) -> Values:
-    """The mean of `size` points around each, of fewer at both ends."""
-    before, after = size // 2, size - size // 2
+    """The mean of `size` points around each; both ends have that of the `size` points at the end."""
     sums = np.concatenate(([0.0], np.cumsum(values)))
-    place = np.arange(values.size)
-    start, stop = np.maximum(place - before, 0), np.minimum(place + after, values.size)
-    means: Values = (sums[stop] - sums[start]) / (stop - start)
-    return means
+    means: Values = (sums[size:] - sums[:-size]) / size
+    return np.pad(means, (size // 2, size - 1 - size // 2), mode="edge")
 
 
 def off_neighbours(values: Values, size: int) -> Values:

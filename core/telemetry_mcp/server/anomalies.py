@@ -12,13 +12,14 @@ from anyio import move_on_after, to_thread
 
 from telemetry_mcp.analysis.anomaly import Episode, Options
 from telemetry_mcp.judge import Judge, judge
+from telemetry_mcp.merge import remarks
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.server.argument import HOUR_MS, not_negative, period, positive
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Lean, Number, Shape, envelope, iso, rounded, span
 from telemetry_mcp.server.finding import LATE, Finding, Looked, looked, saw, why
 from telemetry_mcp.server.ranking import Found, Ranked, ranked
-from telemetry_mcp.server.scan import Scan, scan_of
+from telemetry_mcp.server.scan import Scan, nearer, scan_of
 from telemetry_mcp.server.unjudged import Short, Unjudged, expected, sentences, shorts, unjudged
 
 ALL = "*"
@@ -92,8 +93,7 @@ async def answer(
     scan = scan_of(services, metrics, period(call.now_ms, lookback, hours=hours), lookback)
     if services:
         await call.service(service)
-    outcomes = await call.ask(scan.question)
-    seen = await judged(call, scan, outcomes, by)
+    scan, outcomes, seen = await search(call, scan, by)
     found = sorted(((f, e) for f in seen.findings for e in f.episodes), key=strongest_first)
     if len(found) > MOST:
         call.warnings.append(f"the {MOST} strongest of {len(found)} anomalies are shown")
@@ -108,8 +108,22 @@ async def answer(
         anomalies=[anomaly(finding, episode, seen) for finding, episode in found[:MOST]],
         baseline=baseline(scan, seen.findings, unknown, by),
         window=span(scan.asked, scan.step_ms),
-        **envelope(outcomes, more=(*call.warnings, *(w for f in seen.findings for w in f.merged.warnings))),
+        **envelope(outcomes, more=(*call.warnings, *remarks(f.merged for f in seen.findings))),
     )
+
+
+async def search(call: Call, scan: Scan, by: Judge) -> tuple[Scan, Sequence[Outcome[Series]], Looked]:
+    """One question to all sources. Only where all of them give a long history in steps too coarse for what happens
+    within an hour, a second one for a week."""
+    outcomes = await call.ask(scan.question)
+    seen = await judged(call, scan, outcomes, by)
+    finest_ms = min((found.merged.step_ms for found in seen.findings), default=0)
+    near = nearer(scan, finest_ms)
+    if near is None:
+        return scan, outcomes, seen
+    again = await call.ask(near.question)
+    looked_again = await judged(call, near, again, by)
+    return (near, again, looked_again) if looked_again.findings else (scan, outcomes, seen)
 
 
 def strongest_first(pair: Found) -> tuple[float, float]:

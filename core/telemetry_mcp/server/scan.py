@@ -15,6 +15,7 @@ FEW = 3
 MANY_MS = WEEK_MS
 """For more: a week, from which the pattern of the day can be told."""
 STEP_MS = 300_000
+COARSE_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,12 @@ def scan_of(services: tuple[str, ...], metrics: tuple[str, ...], asked: Window, 
         window=Window(min(start // step * step, end - step), end),
         step_ms=step,
     )
+
+
+def nearer(scan: Scan, finest_ms: int) -> Scan | None:
+    """The same with a week of history, for sources that give more of it in steps of `finest_ms` at best; None
+    where these are fine enough, or the window itself is longer."""
+    fine = finest_ms <= COARSE_STEPS * scan.step_ms
+    if fine or scan.window.duration_ms <= MANY_MS or scan.asked.duration_ms > MANY_MS:
+        return None
+    return scan_of(scan.services, scan.metrics, scan.asked, MANY_MS / 1000)

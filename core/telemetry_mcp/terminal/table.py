@@ -22,10 +22,10 @@ STYLES: Mapping[str, str] = {
     **dict.fromkeys(
         ("WARNING", "AT_RISK", "partial", "backing_off", "no_data", "differ", "medium", "warning"), "yellow"
     ),
-    **dict.fromkeys(("acknowledged",), "yellow"),
+    **dict.fromkeys(("acknowledged", "offset", "diverge"), "yellow"),
     **dict.fromkeys(("CRITICAL", "BREACHED", "failed", "fault", "broken", "breaker_open"), "bold red"),
     **dict.fromkeys(("triggered", "high"), "bold red"),
-    **dict.fromkeys(("UNKNOWN", "unknown", "skipped", "off", "absent"), "dim"),
+    **dict.fromkeys(("UNKNOWN", "unknown", "insufficient", "skipped", "off", "absent"), "dim"),
 }
 
 Row = Mapping[str, Any]

@@ -1,0 +1,150 @@
+"""The built-in detector and a plugin's: the same episodes, the same options, and never on the event loop."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from anyio import create_task_group
+from anyio.lowlevel import checkpoint
+from numpy.typing import NDArray
+
+from telemetry_mcp import Detector, PluginSettings
+from telemetry_mcp.analysis.anomaly import Gap, Options, detect
+from telemetry_mcp.errors import QuestionError
+from telemetry_mcp.judge import Judge, judge
+from telemetry_mcp.registry import Absent, Registry
+
+MINUTE = 60_000
+START = 1_700_006_400_000
+
+Numbers = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+
+def series(count: int = 400) -> tuple[Times, Numbers]:
+    values = 100 + np.random.default_rng(1).normal(size=count)
+    values[100], values[300] = 150, 60
+    return START + np.arange(count, dtype=np.int64) * 5 * MINUTE, values
+
+
+class Distance(Detector):
+    """Scores the distance from 100."""
+
+    def __init__(self) -> None:
+        super().__init__(PluginSettings(plugin="distance"))
+        self.threads: set[int] = set()
+        self.causal: set[bool] = set()
+
+    def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
+        self.threads.add(threading.get_ident())
+        self.causal.add(causal)
+        scores = np.abs(values - 100) / 2
+        timestamps_ms[:] = 0
+        values[:] = 0
+        return scores
+
+
+class Broken(Distance):
+    def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
+        raise RuntimeError("out of\x1b ideas")
+
+
+class Short(Distance):
+    def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
+        return values[:-1]
+
+
+class Silent(Distance):
+    def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
+        return np.full(len(values), np.nan)
+
+
+async def test_the_built_in_detector_gets_every_option() -> None:
+    at, values = series()
+    options = Options(sensitivity=2.0, direction="down", min_relative=0.3, period="none", guard=False, polled=True)
+    (detection,) = await Judge(options).judged([(at, values)])
+    direct = detect(
+        at, values, sensitivity=2.0, direction="down", min_relative=0.3, period="none", guard=False, polled=True
+    )
+    assert (detection.episodes, detection.threshold) == (direct.episodes, direct.threshold)
+    assert [episode.value for episode in detection.episodes] == [60]
+
+
+async def test_a_plugins_scores_become_episodes_by_the_same_rules() -> None:
+    at, values = series()
+    at[200:] += 100 * MINUTE
+    values[250] = np.nan
+    (detection,) = await Judge(Options(), "distance", Distance()).judged([(at, values)])
+    assert [(e.value, e.direction, e.deviation) for e in detection.episodes] == [(150, "up", 25), (60, "down", 20)]
+    assert (detection.method, detection.confidence, detection.missing) == ("distance", "normal", 1)
+    assert detection.gaps == (Gap(int(at[199]), int(at[200])),)
+
+
+async def test_a_plugin_is_told_the_options_that_hold_for_it() -> None:
+    detector = Distance()
+    options = Options(sensitivity=10.5, direction="up", polled=True)
+    (detection,) = await Judge(options, "distance", detector).judged([series()])
+    assert detection.threshold == pytest.approx(22.75)
+    assert [episode.value for episode in detection.episodes] == [150]
+    assert detector.causal == {True}
+    strict = Judge(replace(options, min_relative=0.6), "distance", detector)
+    assert (await strict.judged([series()]))[0].episodes == ()
+
+
+async def test_no_detector_works_on_the_loops_own_thread() -> None:
+    detector = Distance()
+    await Judge(Options(), "distance", detector).judged([series(), series()])
+    assert len(detector.threads) == 1
+    assert threading.get_ident() not in detector.threads
+
+
+async def test_the_loop_goes_on_while_many_series_are_judged() -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(turn)
+        detections = await Judge().judged([series(4000)] * 40)
+        tasks.cancel_scope.cancel()
+    assert len(detections) == 40
+    assert turns > 10
+
+
+@pytest.mark.parametrize(
+    ("detector", "reason"),
+    [
+        (Broken, "the detector own failed: RuntimeError: out of ideas"),
+        (Short, "the detector own failed: TypeError: score must return one number a point: 400, not (399,)"),
+        (Silent, "it gave no score"),
+    ],
+)
+async def test_a_detector_that_fails_says_why_and_finds_nothing(detector: type[Distance], reason: str) -> None:
+    (detection,) = await Judge(Options(), "own", detector()).judged([series()])
+    assert (detection.episodes, detection.confidence, detection.reason) == ((), "none", reason)
+
+
+async def test_a_series_without_a_number_is_not_judged() -> None:
+    at, values = series()
+    for by in (Judge(), Judge(Options(), "distance", Distance())):
+        (detection,) = await by.judged([(at, np.full(len(values), np.nan))])
+        assert (detection.episodes, detection.confidence) == ((), "none")
+
+
+def test_a_detector_is_meant_by_its_name() -> None:
+    detector = Distance()
+    registry = Registry(
+        (), detectors={"distance": detector}, unusable=(Absent("gone", "gone", True, "no GPU", "buy one"),)
+    )
+    options = Options(sensitivity=2)
+    assert judge(registry, None, options) == Judge(options)
+    assert judge(registry, "distance", options) == Judge(options, "distance", detector)
+    with pytest.raises(QuestionError, match=r"gone cannot be used: no GPU\. To mend it: buy one"):
+        judge(registry, "gone", options)
+    with pytest.raises(QuestionError, match=r"distanse.*distance"):
+        judge(registry, "distanse", options)
