@@ -1,4 +1,4 @@
-"""`make bench`: every figure of speed and size against a reference in the same run, as one table.
+"""`make bench`: every figure of speed, size and quality against a reference in the same run, as one table.
 
 Prints the table and writes it to bench/results/latest.md. Exits 1 when a limit is missed.
 """
@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anomaly
 import decode
 import fanout
 import http_calls
+import merging
 import sources
 import start
+import thinning
 import tokens
 from figure import Figure
 
@@ -27,6 +30,9 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     http_calls.measure,
     start.measure,
     tokens.measure,
+    anomaly.measure,
+    merging.measure,
+    thinning.measure,
 )
 
 

@@ -5,6 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.downsample import min_max
+from tests.real.labelled import ABSENT
+from tests.real.visible import every, kept, ours
 
 
 def series(seed: int) -> NDArray[np.float64]:
@@ -107,3 +109,12 @@ def test_however_many_peaks_there_are_the_points_stay_within_their_number(seed: 
 def test_one_point_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         min_max(np.zeros(10), 1)
+
+
+@pytest.mark.skipif(bool(ABSENT), reason=ABSENT or "the labelled data are here")
+@pytest.mark.parametrize(("max_points", "least"), [(60, 0.81), (120, 0.88)])
+def test_real_incidents_keep_their_peaks(max_points: int, least: float) -> None:
+    peaks, whole = kept(ours, max_points)
+    assert peaks >= least
+    assert whole == 1.0
+    assert kept(every, max_points)[0] < 0.2
