@@ -145,7 +145,7 @@ def _scoring() -> Any:
 
 
 def alarms(scores: Numbers, threshold: float, refractory: int = 100) -> Numbers:
-    """What somebody emits who knows only the past: a score that reaches the threshold, then nothing for a while."""
+    """What one emits who knows only the past: a score that reaches the threshold, then nothing for a while."""
     emitted = np.zeros(len(scores))
     quiet_until = 0
     for place in np.flatnonzero(np.nan_to_num(scores) >= threshold).tolist():

@@ -102,8 +102,8 @@ def episodes(
 def gaps(samples: Samples) -> tuple[Gap, ...]:
     """The spans inside a clean series that are too long for an episode to bridge."""
     times = samples.timestamps_ms
-    wide = np.flatnonzero(_gaps_ms(times) > _join_ms(times)) if times.size > 1 else ()
-    return tuple(Gap(int(times[i]), int(times[i + 1])) for i in wide)
+    far = np.flatnonzero(_too_far(times, median_step_ms(times) or 0.0))
+    return tuple(Gap(int(times[place]), int(times[place + 1])) for place in far)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,22 +125,16 @@ def _groups(times: Timestamps, strength: Values, threshold: float) -> list[NDArr
     hot = np.flatnonzero(strength >= threshold)
     if not hot.size:
         return []
-    join_ms = _join_ms(times)
+    step_ms = median_step_ms(times) or 0.0
     calm_before = np.cumsum(strength < threshold / 2)[hot]
-    apart = (np.diff(calm_before) > 0) & (_gaps_ms(times, hot) > join_ms)
-    gaps_before = np.concatenate(([0], np.cumsum(_gaps_ms(times) > join_ms)))[hot]
-    apart |= np.diff(gaps_before) > 0
+    gaps_before = np.cumsum(np.append(False, _too_far(times, step_ms)))[hot]
+    apart = (np.diff(calm_before) > 0) & _too_far(times[hot], step_ms) | (np.diff(gaps_before) > 0)
     return np.split(hot, np.flatnonzero(apart) + 1)
 
 
-def _join_ms(times: Timestamps) -> float:
-    return max(JOIN_STEPS * (median_step_ms(times) or 0.0), JOIN_MS)
-
-
-def _gaps_ms(times: Timestamps, places: NDArray[np.intp] | None = None) -> Values:
-    """How much longer than a step it is from each point, or from each of `places`, to the next."""
-    gap: Values = np.diff(times if places is None else times[places]) - (median_step_ms(times) or 0.0)
-    return gap
+def _too_far(times: Timestamps, step_ms: float) -> NDArray[np.bool_]:
+    """For each point but the last whether the next is too far off to be of the same episode."""
+    return np.asarray(np.diff(times) - step_ms > max(JOIN_STEPS * step_ms, JOIN_MS))
 
 
 def _episode(seen: _Seen, members: NDArray[np.intp]) -> Episode:
