@@ -85,13 +85,13 @@ def test_a_ratio_of_counts_is_an_objective_on_events(reading: Callable[..., Conf
     assert queries(config, "prom") == {"slo:shop:good": "increase(ok[5m])", "slo:shop:total": "increase(all[5m])"}
 
 
-def test_counters_of_prometheus_are_asked_for_their_increase(reading: Callable[..., Config]) -> None:
+def test_counters_of_prometheus_are_asked_for_their_rate(reading: Callable[..., Config]) -> None:
     config = reading(slo(ratio('sum(ok{a="x"})', "all", counter="true"), "[{targetPercent: 99.9}]"))
     assert queries(config, "prom") == {
-        "slo:shop:good": 'sum(increase(ok{a="x"}[$__interval]))',
-        "slo:shop:total": "sum(increase(all[$__interval]))",
+        "slo:shop:good": 'sum(rate(ok{a="x"}[$__rate_interval]))',
+        "slo:shop:total": "sum(rate(all[$__rate_interval]))",
     }
-    assert config.objectives["shop"].amounts == "count"
+    assert config.objectives["shop"].amounts == "rate"
 
 
 def test_a_counter_that_is_no_plain_sum_stays_one(reading: Callable[..., Config]) -> None:
@@ -243,22 +243,25 @@ spec:
         (
             *("prometheus", "good_bad_ratio"),
             '{filter_good: \'hits{code="200"}[window]\', filter_valid: "hits"}',
-            {"good": 'sum(increase(hits{code="200"}[$__interval]))', "total": "sum(increase(hits[$__interval]))"},
+            {
+                "good": 'sum(rate(hits{code="200"}[$__rate_interval]))',
+                "total": "sum(rate(hits[$__rate_interval]))",
+            },
         ),
         (
             *("prometheus/eu", "good_bad_ratio", "{filter_good: a, filter_bad: b, operators: [rate, sum]}"),
-            {"good": "sum(rate(a[$__interval]))", "bad": "sum(rate(b[$__interval]))"},
+            {"good": "sum(rate(a[$__rate_interval]))", "bad": "sum(rate(b[$__rate_interval]))"},
         ),
         (
             *("prometheus", "distribution_cut", "{expression: 'd_bucket{x=\"y\"}', threshold_bucket: 0.25}"),
             {
-                "good": 'sum(increase(d_bucket{x="y", le="0.25"}[$__interval]))',
-                "total": 'sum(increase(d_count{x="y"}[$__interval]))',
+                "good": 'sum(rate(d_bucket{x="y", le="0.25"}[$__rate_interval]))',
+                "total": 'sum(rate(d_count{x="y"}[$__rate_interval]))',
             },
         ),
         (
             *("prometheus", "query_sli", "{expression: 'sum(rate(a[window])) / sum(rate(b[window]))'}"),
-            {"ratio": "sum(rate(a[$__interval])) / sum(rate(b[$__interval]))"},
+            {"ratio": "sum(rate(a[$__rate_interval])) / sum(rate(b[$__rate_interval]))"},
         ),
         (
             *("datadog", "good_bad_ratio", "{query_good: 'ok{a:b}', query_valid: 'all{a:b}'}"),
@@ -307,8 +310,8 @@ def test_what_slo_generator_knows_and_we_do_not_is_said(
 @pytest.mark.parametrize(
     ("query", "asked"),
     [
-        ("sum(up)", ("sum(increase(up[$__interval]))", "count")),
-        ('up{a="}"}', ('sum(increase(up{a="}"}[$__interval]))', "count")),
+        ("sum(up)", ("sum(rate(up[$__rate_interval]))", "rate")),
+        ('up{a="}"}', ('sum(rate(up{a="}"}[$__rate_interval]))', "rate")),
         ("sum(up", ("sum(up", "counter")),
         ("sum by (a) (up)", ("sum by (a) (up)", "counter")),
         ("rate(up[5m])", ("rate(up[5m])", "counter")),

@@ -108,8 +108,8 @@ class OpenSlo:
         if ratio.at("counter").value is True:
             asked = {key: counter(query) for key, query in queries.items()} if backend.type == "prometheus" else {}
             table = {**queries, "amounts": "counter"}
-            if asked and all(amounts == "count" for _, amounts in asked.values()):
-                table = {**{key: query for key, (query, _) in asked.items()}, "amounts": "count"}
+            if asked and all(amounts == "rate" for _, amounts in asked.values()):
+                table = {**{key: query for key, (query, _) in asked.items()}, "amounts": "rate"}
         if method == "Occurrences":
             return table, backend
         if method == "RatioTimeslices":

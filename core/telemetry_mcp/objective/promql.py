@@ -1,4 +1,8 @@
-"""PromQL of SLO files, made fit for being asked step by step: `$__interval` is the length of a step."""
+"""PromQL of SLO files, made fit for being asked step by step.
+
+Counters are asked for their rate over `$__rate_interval`, which holds several samples however short a step is, and
+not for their increase over the step itself: of a minute with one sample a minute Prometheus would say nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,28 @@ import re
 SELECTOR = r"[a-zA-Z_:][a-zA-Z0-9_:]*\s*(?:\{(?:[^{}\"']|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')*\})?"
 SUM_OF_COUNTER = re.compile(rf"(?:sum\s*\(\s*)?(?P<selector>{SELECTOR})\s*\)?")
 WINDOW = re.compile(r"\[window[^\]]*\]")
-STEP = "[$__interval]"
+RANGE = "[$__rate_interval]"
 
 
-def increase(selector: str) -> str:
-    return f"sum(increase({selector.strip()}{STEP}))"
+def rate(selector: str) -> str:
+    """Events per second of a counter, all its series together."""
+    return f"sum(rate({ranged(selector)}))"
 
 
-def per_step(query: str) -> str:
-    """The query with slo-generator's `[window]` being one step; a selector without a range is given one."""
+def ranged(query: str) -> str:
+    """The query with slo-generator's `[window]` made the range of a step; one without a range is given it."""
     query = query.strip()
-    return WINDOW.sub(STEP, query) if WINDOW.search(query) else f"{query}{STEP}"
+    return WINDOW.sub(RANGE, query) if WINDOW.search(query) else f"{query}{RANGE}"
 
 
 def counter(query: str) -> tuple[str, str]:
-    """A query of running totals, and what its samples are then: "count" where each counter's own increase can be
-    asked for, "counter" where only the total of all is there.
+    """A query of running totals, and what its samples are then: "rate" where each counter can be asked for its
+    own, "counter" where only the total of all is there.
 
     The difference matters when one of several instances restarts: the sum drops by that instance's share alone.
     """
-    plain = SUM_OF_COUNTER.fullmatch(query.strip())
-    if plain and query.strip().startswith("sum") == query.strip().endswith(")"):
-        return increase(plain["selector"]), "count"
-    return query.strip(), "counter"
+    query = query.strip()
+    plain = SUM_OF_COUNTER.fullmatch(query)
+    if plain and query.startswith("sum") == query.endswith(")"):
+        return rate(plain["selector"]), "rate"
+    return query, "counter"

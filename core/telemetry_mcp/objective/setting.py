@@ -61,8 +61,8 @@ class Objective(Strict):
     bad: Query | None = Field(None, description="bad events")
     total: Query | None = Field(None, description="all events")
     amounts: Amounts | None = Field(None, description="what a sample says: count, rate (per second) or counter")
-    absent: Literal["unknown", "zero"] = Field(
-        "unknown", description="a good or bad series that is not there at all"
+    absent: Literal["unknown", "zero", "sparse"] = Field(
+        "unknown", description="what it means where bad events lack"
     )
     min_events: int | None = Field(None, ge=1, description="fewer in a window say nothing")
 

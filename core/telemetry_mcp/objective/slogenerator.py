@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from telemetry_mcp.objective import promql
 from telemetry_mcp.objective.document import Backend, DocumentError, Node, Table
+from telemetry_mcp.objective.setting import Amounts
 
 API = "sre.google.com/v2"
 WINDOW_S = 28 * 86_400.0
@@ -42,14 +43,17 @@ def percent(goal: Node) -> float:
 
 
 def prometheus_ratio(sli: Node) -> Table:
-    def counted(selector: Node) -> str:
-        asked = promql.per_step(selector.text())
-        operators = [node.text() for node in sli.at("operators").items()] or ["increase", "sum"]
-        for operator in operators:
-            asked = f"{operator}({asked})"
-        return asked
+    """By default the sum of increases: then, and with rates, as many events a second."""
+    operators = [node.text() for node in sli.at("operators").items()] or ["increase", "sum"]
+    rates = operators[0] in ("increase", "rate")
 
-    return events(sli, "filter", counted)
+    def asked(selector: Node) -> str:
+        query = promql.ranged(selector.text())
+        for operator in ["rate", *operators[1:]] if rates else operators:
+            query = f"{operator}({query})"
+        return query
+
+    return events(sli, "filter", asked, "rate" if rates else "count")
 
 
 def prometheus_cut(sli: Node) -> Table:
@@ -59,26 +63,26 @@ def prometheus_cut(sli: Node) -> Table:
     labels = expression.removesuffix("}").rstrip(", ") + ", " if expression.endswith("}") else f"{expression}{{"
     good = f'{labels}le="{bound}"}}'
     total = expression.replace("_bucket", "_count")
-    return {"good": promql.increase(good), "total": promql.increase(total), "amounts": "count"}
+    return {"good": promql.rate(good), "total": promql.rate(total), "amounts": "rate"}
 
 
 def prometheus_sli(sli: Node) -> Table:
     expression = sli.at("expression").text()
-    return {"ratio": promql.WINDOW.sub(promql.STEP, " ".join(expression.split()))}
+    return {"ratio": promql.WINDOW.sub(promql.RANGE, " ".join(expression.split()))}
 
 
 def datadog_ratio(sli: Node) -> Table:
     operator = sli.at("operator").value or "sum"
     suffix = sli.at("operator_suffix").value or "as_count()"
-    return events(sli, "query", lambda node: f"{operator}:{node.text()}.{suffix}")
+    return events(sli, "query", lambda node: f"{operator}:{node.text()}.{suffix}", "count")
 
 
 def datadog_sli(sli: Node) -> Table:
     return {"ratio": " ".join(sli.at("query").text().split())}
 
 
-def events(sli: Node, prefix: str, query: Callable[[Node], str]) -> Table:
-    found: Table = {"good": query(sli.at(f"{prefix}_good")), "amounts": "count"}
+def events(sli: Node, prefix: str, query: Callable[[Node], str], amounts: Amounts) -> Table:
+    found: Table = {"good": query(sli.at(f"{prefix}_good")), "amounts": amounts}
     if sli.at(f"{prefix}_bad"):
         return {**found, "bad": query(sli.at(f"{prefix}_bad"))}
     if sli.at(f"{prefix}_valid"):

@@ -211,12 +211,13 @@ def standing(plan: Plan, found: Measured) -> Judged:
     lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.whole.window.duration_ms}
     totals = {name: found.last(ms) for name, ms in lengths.items()}
     exhausted_in_ms, forecast = expected(plan, found, totals)
+    word = verdict_of(plan, found, spent)
     return Judged(
         plan=plan,
         measured=found,
         budget=spent,
-        verdict=verdict_of(plan, found, spent),
-        state=state_of(found, burns),
+        verdict=word,
+        state=state_of(found, burns, word),
         burns=burns,
         burn_rates={name: burn_rate(each.bad, each.valid, ppm) for name, each in totals.items()},
         change=compare(whole, found.before, ppm) if found.before else None,
@@ -242,13 +243,16 @@ def verdict_of(plan: Plan, found: Measured, spent: Budget) -> Verdict:
     return verdict(spent) if found.whole.coverage >= ENOUGH_COVERAGE else "UNKNOWN"
 
 
-def state_of(found: Measured, burns: Evaluation) -> State | None:
-    """no_data means that everybody was heard and nobody has any: with a source that failed it is unknown."""
+def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
+    """no_data means that everybody was heard and nobody has any: with a source that failed it is unknown. So it is
+    where the objective cannot be judged, but for an alarm: that is never hidden."""
     data = found.whole.data
     if data == "no_data":
         return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
     if data == "no_traffic":
         return "no_traffic"
+    if word == "UNKNOWN" and burns.state not in ("critical", "warning"):
+        return "unknown"
     return burns.state if burns.pairs else None
 
 
