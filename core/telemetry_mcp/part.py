@@ -16,7 +16,7 @@ from telemetry_mcp.analysis.statistic import median
 from telemetry_mcp.catalog import Catalog, Metric
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.question import Window
-from telemetry_mcp.unit import COUNTED, factor
+from telemetry_mcp.unit import COUNTED, canonical, factor
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -85,7 +85,8 @@ def grouped(items: Sequence[Series]) -> dict[tuple[str, str], list[Series]]:
 
 def shares(service: str, metric: str, replies: Sequence[tuple[str, list[Series]]], spec: Metric) -> Shares:
     ordered = sorted(replies, key=lambda reply: reply[0] != spec.owner)
-    unit = spec.unit or next((several[0].unit for _, several in ordered if several[0].unit), "")
+    told = (declared_unit(several[0], spec) for _, several in ordered)
+    unit = spec.unit or next((unit for unit in told if unit), "")
     parts, warnings = [], []
     for source, several in ordered:
         part = part_of(source, several, spec, unit)
@@ -102,20 +103,13 @@ def shares(service: str, metric: str, replies: Sequence[tuple[str, list[Series]]
 
 def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = "") -> Part:
     """One source's series of a metric, sorted, without non-numbers, in `unit`; a counter's as rates."""
-    first = several[0]
-    declared = first.unit
-    if metric.kind == "counter" and (not declared or declared in COUNTED):
+    declared = declared_unit(several[0], metric)
+    if metric.kind == "counter" and (not declared or declared != several[0].unit):
         several = [risen(series) for series in several]
-        first, declared = several[0], COUNTED.get(declared, "")
     by = 1.0 if not declared or not unit else factor(declared, unit)
-    timestamps, values = first.timestamps_ms, first.values
-    weights = first.weights if metric.kind == "ratio" and all(s.weights is not None for s in several) else None
-    if len(several) > 1:
-        timestamps = np.concatenate([series.timestamps_ms for series in several])
-        values = np.concatenate([series.values for series in several])
-        weights = (
-            None if weights is None else np.concatenate([s.weights for s in several if s.weights is not None])
-        )
+    timestamps, values, weights = joined(several)
+    if metric.kind != "ratio":
+        weights = None
     step_ms = None
     if len(timestamps) > 1:
         steps = np.diff(timestamps)
@@ -130,8 +124,8 @@ def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = 
         weights = None if weights is None else weights[numbers]
     return Part(
         source=source,
-        query=first.query,
-        unit=first.unit or unit,
+        query=several[0].query,
+        unit=several[0].unit or unit,
         factor=by,
         step_ms=step_ms,
         samples=len(values),
@@ -146,6 +140,23 @@ def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = 
 def known(values: Floats, weights: Floats | None) -> NDArray[np.bool_]:
     """Which samples are numbers; one whose weight is none, or negative, is none either."""
     return np.isfinite(values) if weights is None else np.isfinite(values) & np.isfinite(weights) & (weights >= 0)
+
+
+def declared_unit(series: Series, metric: Metric) -> str:
+    """The unit that a source declares for the values as they are shown: of a counter, that of its rate."""
+    return COUNTED.get(canonical(series.unit), series.unit) if metric.kind == "counter" else series.unit
+
+
+def joined(several: Sequence[Series]) -> tuple[Ints, Floats, Floats | None]:
+    """Times, values and, where all of them have any, weights of several series, one after the other."""
+    if len(several) == 1:
+        return several[0].timestamps_ms, several[0].values, several[0].weights
+    weights = [series.weights for series in several if series.weights is not None]
+    return (
+        np.concatenate([series.timestamps_ms for series in several]),
+        np.concatenate([series.values for series in several]),
+        np.concatenate(weights) if len(weights) == len(several) else None,
+    )
 
 
 def risen(series: Series) -> Series:

@@ -87,6 +87,26 @@ def test_a_metric_that_often_stands_still_has_no_flatline() -> None:
     assert [e for e in detect(times(500), values).episodes if e.lens == "flatline"] == []
 
 
+def test_a_metric_that_begins_to_move_was_no_flatline() -> None:
+    values = noise(500)
+    values[:150] = 0
+    assert [e for e in detect(times(500), values).episodes if e.lens == "flatline"] == []
+
+
+def test_what_hangs_to_the_end_of_the_series_is_ongoing() -> None:
+    values = noise(500)
+    values[450:] = values[450]
+    (episode,) = detect(times(500), values).episodes
+    assert (episode.lens, episode.start_ms, episode.ongoing) == ("flatline", times(500)[450], True)
+
+
+def test_a_quiet_metric_whose_excursions_all_came_at_one_time_is_judged() -> None:
+    values = np.zeros(4032)
+    values[[1000, 1015, 1030, 1045]] = 1
+    found = detect(times(4032), values, period="none").episodes
+    assert {(e.start_ms - START) // (5 * MINUTE) for e in found} == {1000, 1015, 1030, 1045}
+
+
 # ---- short
 
 

@@ -38,6 +38,13 @@ def test_counts_may_be_stamped_with_the_end_of_their_interval() -> None:
     assert_slices(of_events(FIVE, bad=bad, valid=valid, stamp="end"), [0, 2, 0, 0, 1], [10, 20, 30, 40, 50])
 
 
+@pytest.mark.parametrize("absent", ["unknown", "zero", "sparse"])
+def test_slices_are_those_of_the_grid_wherever_it_begins(absent: Absent) -> None:
+    later = Grid(60 * MINUTE_MS, 65 * MINUTE_MS, MINUTE_MS)
+    bad, valid = minutes([1, 0, 3, 0, 0], start=60), minutes([10, 20, 30, 40, 50], start=60)
+    assert_slices(of_events(later, bad=bad, valid=valid, absent=absent), [1, 0, 3, 0, 0], [10, 20, 30, 40, 50])
+
+
 def test_finer_samples_add_up_in_their_slice() -> None:
     at = np.arange(20, dtype=np.int64) * 15_000
     found = of_events(FIVE, bad=(at, np.ones(20)), valid=(at, np.full(20, 3.0)))

@@ -72,7 +72,8 @@ def test_m2_a_unit_that_nobody_declared_is_inferred_marked_and_said() -> None:
     assert (other.factor, other.declared, other.inferred) == (100, False, True)
     assert other.values == pytest.approx([v + 1 for v in x])
     assert other.difference is not None
-    assert (other.difference.bias, other.difference.verdict) == (pytest.approx(1), "agree")
+    assert other.difference.bias == pytest.approx(1)
+    assert other.difference.verdict == "agree"
     assert one.warnings == (
         "other declares no unit for cpu of checkout and reads 0.01 times what owner does: divided by 0.01",
     )

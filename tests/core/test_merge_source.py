@@ -23,6 +23,7 @@ CATALOG = Catalog(
         "cpu": Metric(unit="percent", owner="owner"),
         "load": Metric(),
         "calls": Metric(kind="counter", unit="per_s"),
+        "ticks": Metric(kind="counter"),
         "bytes": Metric(kind="counter", unit="bytes_per_s"),
     }
 )
@@ -224,6 +225,12 @@ def test_a_counter_of_bits_is_a_rate_of_bytes_and_one_in_a_wrong_unit_is_said() 
     one = merged(given("a", [0, 480, 960], "bytes", "bits"), minutes=2)
     assert one.values.tolist() == [1, 1]
     assert "not convertible to bytes_per_s" in merged(given("a", [0, 1], "bytes", "percent")).warnings[0]
+
+
+@pytest.mark.parametrize(("declared", "unit"), [("", ""), ("count", "per_s"), ("B", "bytes_per_s")])
+def test_a_counter_without_a_unit_in_the_catalog_has_that_of_its_rate(declared: str, unit: str) -> None:
+    one = merged(given("a", [0, 60, 120], "ticks", declared), minutes=2)
+    assert (one.unit, one.values.tolist(), one.warnings) == (unit, [1, 1], ())
 
 
 def test_a_counter_on_a_coarse_grid_is_its_increase_over_the_step() -> None:

@@ -55,6 +55,13 @@ def test_aggregates_are_those_of_numpy(aggregate: Aggregate) -> None:
     assert np.isnan(found).any()
 
 
+def test_slices_are_those_of_the_grid_wherever_it_begins() -> None:
+    later = Grid(50_000, 54_000, 1000)
+    found = of_slices(later, AT + 50_000, VALUES, threshold=80, aggregate="max")
+    np.testing.assert_array_equal(found.bad, of_slices(GRID, AT, VALUES, threshold=80, aggregate="max").bad)
+    assert (found.start_ms, found.end_ms) == (50_000, 54_000)
+
+
 def test_slices_without_samples_are_missing() -> None:
     empty = of_slices(GRID, np.zeros(0, np.int64), np.zeros(0), threshold=1)
     assert total(empty).data == "no_data"

@@ -19,10 +19,10 @@ SEASONAL = "each point is judged by its past: the last day, the same time of ear
 def view_of_past(samples: Samples, *, period: Period = "auto") -> View:
     """Every point judged by the points before it.
 
-    Several predictions are made of each point: the median of the last day, of the same time on the last three days
-    in the last two weeks, and of the last 24 points. One sigma of each is the rms of its errors so far, once there
-    are 30; a point without any such prediction scores 0. The band is that of the prediction that has erred least
-    so far.
+    Each point is predicted in several ways: by the median of the last day, of the same time on the last three days
+    and in the last two weeks, and of the last 24 points. One sigma of each way is the rms of its errors so far,
+    once there are 30; a point without any such prediction scores 0. The band is that of the way that has erred
+    least so far.
     """
     times, values = samples.timestamps_ms, samples.values
     step_ms = median_step_ms(times[: FEW_POINTS + 1]) or 0.0

@@ -37,11 +37,15 @@ def floor(expected: Values, residuals: Values) -> float:
     """The least that one sigma can be: 2 % of the rms of the residuals, and more than rounding.
 
     The largest 1 % of the residuals, one at least, are cut to the next: an absurd value must not blind for all
-    others.
+    others. Only where nothing else is left of them are they taken as they are.
     """
     sizes = np.abs(residuals)
-    rms = float(np.sqrt(np.mean(np.square(np.minimum(sizes, _upper(sizes, OUTLIERS, fewest=1))))))
-    return max(FLOOR * rms, resolution(expected))
+    cut = np.minimum(sizes, _upper(sizes, OUTLIERS, fewest=1))
+    return max(FLOOR * _rms(cut), resolution(expected)) or FLOOR * _rms(sizes)
+
+
+def _rms(sizes: Values) -> float:
+    return float(np.sqrt(np.mean(np.square(sizes))))
 
 
 def resolution(expected: Values) -> float:

@@ -28,22 +28,22 @@ def constant(values: Values) -> float | None:
 def flat(samples: Samples) -> Values:
     """For each point how many times longer than needed the flatline is that it lies in; 0 outside of one.
 
-    A flatline is a run of equal values of at least 12 points and one hour in a series of which nine in ten of the
-    other steps move.
+    A flatline is a run of equal values of at least 12 points and one hour in a series that normally moves: it has
+    moved before, nine in ten of its other steps move, and they are the greater part.
     """
     values = samples.values
     lengths = np.zeros(values.size)
     if values.size <= FLAT_POINTS:
         return lengths
     step_ms = median_step_ms(samples.timestamps_ms) or 0.0
-    needed = max(float(FLAT_POINTS), FLAT_MS / step_ms)
+    needed = max(FLAT_POINTS, FLAT_MS / step_ms)
     moved = np.abs(np.diff(values)) > RESOLUTION * np.abs(values[1:])
     for first, last in _runs(~moved):
-        points = last - first + 1
+        steps = last - first
+        others = moved.size - steps
         span_ms = samples.timestamps_ms[last] - samples.timestamps_ms[first] + step_ms
-        others = moved.size - (points - 1)
-        if points >= FLAT_POINTS and span_ms >= FLAT_MS and moved.sum() >= MOVING_SHARE * others > 0:
-            lengths[first : last + 1] = max(1.0, points / needed)
+        if first > 0 and span_ms >= FLAT_MS and steps < others and moved.sum() >= MOVING_SHARE * others:
+            lengths[first : last + 1] = max(1.0, (steps + 1) / needed)
     return lengths
 
 
