@@ -352,3 +352,16 @@ async def test_the_report_asks_for_everything_at_once_and_sorts_the_worst_first(
     ]
     (line,) = report["sources"]
     assert line["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("zone", "begun"), [("Etc/GMT-10", "2026-02-16T14:00:00Z"), ("Etc/GMT-9", "2026-02-16T15:00:00Z")]
+)
+async def test_a_calendar_period_that_has_just_begun_remembers_the_one_before(
+    make_desk: Callable[..., Awaitable[Desk]], zone: str, begun: str
+) -> None:
+    slo = EVENTS.replace('window = "30d"', f'calendar = "day"\ntime_zone = "{zone}"')
+    answer = await check(await make_desk({"x": slo}, a=steady(10, (8, 0, 10.0))))
+    assert answer["period"]["start"] == begun
+    assert {(alert["long"], alert["firing"]) for alert in answer["burn_alerts"]} == {("1h", True), ("6h", True)}
+    assert answer["state"] == "critical"

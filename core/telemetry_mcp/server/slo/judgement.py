@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
+import numpy as np
+
 from telemetry_mcp.analysis import composite
 from telemetry_mcp.analysis.burn import Evaluation, Pair, State, evaluate, pairs
 from telemetry_mcp.analysis.forecast import PeriodForecast, expected_valid, period_forecast, rolling_exhaustion_ms
@@ -46,8 +48,22 @@ class Tallies:
     before: Tally | None
 
     def last(self, window_ms: int, missing: Missing) -> Total:
-        fine = self.recent is not None and window_ms <= self.recent.end_ms - self.recent.start_ms
-        return trailing(self.recent if self.recent and fine else self.whole, window_ms, missing=missing)
+        """In the finest slices there are; a calendar period that is young reaches into the one before it."""
+        if self.recent is not None and window_ms <= length_ms(self.recent):
+            return trailing(self.recent, window_ms, missing=missing)
+        if self.before is not None and window_ms > length_ms(self.whole):
+            return trailing(joined(self.before, self.whole), window_ms, missing=missing)
+        return trailing(self.whole, window_ms, missing=missing)
+
+
+def length_ms(tally: Tally) -> int:
+    return tally.end_ms - tally.start_ms
+
+
+def joined(before: Tally, whole: Tally) -> Tally:
+    """Two tallies that follow one another as one."""
+    bad, valid = np.concatenate([before.bad, whole.bad]), np.concatenate([before.valid, whole.valid])
+    return Tally(before.start_ms, whole.slice_ms, bad, valid, whole.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +247,9 @@ def finest(plan: Plan) -> int:
 
 
 def fits(pair: Pair, plan: Plan) -> bool:
-    """A calendar period that has just begun has not seen the longest windows yet."""
-    return pair.long_ms <= max(plan.whole.window.duration_ms, plan.recent.window.duration_ms if plan.recent else 0)
+    """Whether there is as much history as the pair looks back on."""
+    views = [view for view in (plan.before, plan.whole) if view]
+    return pair.long_ms <= sum(view.window.duration_ms for view in views)
 
 
 def verdict_of(plan: Plan, found: Measured, spent: Budget) -> Verdict:
@@ -247,11 +264,13 @@ def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
     """no_data means that everybody was heard and nobody has any: with a source that failed it is unknown. So it is
     where the objective cannot be judged, but for an alarm: that is never hidden."""
     data = found.whole.data
+    if burns.state in ("critical", "warning"):
+        return burns.state
     if data == "no_data":
         return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
     if data == "no_traffic":
         return "no_traffic"
-    if word == "UNKNOWN" and burns.state not in ("critical", "warning"):
+    if word == "UNKNOWN":
         return "unknown"
     return burns.state if burns.pairs else None
 
