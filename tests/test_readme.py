@@ -13,9 +13,12 @@ from telemetry_mcp.catalog import BUILT_IN
 from telemetry_mcp.config import read
 from telemetry_mcp.engine import opened
 from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.objective.file import SloFile
+from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.question import SeriesQuery
 from telemetry_mcp.registry import load
 from telemetry_mcp.server.envelope import Answer, Coverage, Line
+from telemetry_mcp.server.slo.shape import Compliant
 from telemetry_mcp.server.tools import TOOLS
 from telemetry_mcp.unit import UNITS
 
@@ -24,6 +27,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
 DOORS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+SLO = (ROOT / "docs" / "slo.md").read_text(encoding="utf-8")
+SHOP = """
+apiVersion: sre.google.com/v2
+kind: ServiceLevelObjective
+metadata: {name: shop, labels: {service_name: shop}}
+spec:
+  backend: prometheus
+  method: good_bad_ratio
+  service_level_indicator: {filter_good: 'hits{code="200"}', filter_valid: hits}
+  goal: 0.999
+"""
+SAID_BY_THEMSELVES = {
+    *("slo", "service", "metric", "indicator", "unit", "threshold", "comparison", "method"),
+    *("objective_percentage", "compliance_percentage", "violations_total"),
+}
 VARIABLES = {
     "PROMETHEUS_URL": "http://127.0.0.1:9090",
     "DD_API_KEY": "a" * 32,
@@ -55,7 +73,8 @@ def test_the_commands_that_the_readme_names_are_there() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for text, folder in ((README, ROOT), (GUIDE, ROOT / "plugins"), (DOORS, ROOT / "docs")):
+    pages = [(path.read_text(encoding="utf-8"), path.parent) for path in (ROOT / "docs").glob("*.md")]
+    for text, folder in ((README, ROOT), (GUIDE, ROOT / "plugins"), *pages):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
             assert (folder / target).exists(), target
 
@@ -63,8 +82,28 @@ def test_links_lead_somewhere() -> None:
 def test_the_configuration_by_example_loads(tmp_path: Path) -> None:
     path = tmp_path / "plugins.toml"
     path.write_text(blocks(README, "toml")[0], encoding="utf-8")
-    registry = load(read(path, VARIABLES))
-    assert [instance.name for instance in registry.instances] == ["prometheus", "datadog"]
+    (tmp_path / "slos").mkdir()
+    (tmp_path / "slos" / "shop.yaml").write_text(SHOP, encoding="utf-8")
+    config = read(path, VARIABLES)
+    assert [instance.name for instance in load(config).instances] == ["prometheus", "datadog"]
+    assert set(config.objectives) == {"checkout-latency", "shop"}
+
+
+def test_the_objectives_by_example_load_and_every_key_is_documented(tmp_path: Path) -> None:
+    objectives, files = blocks(SLO, "toml")
+    sources = blocks(README, "toml")[0].partition("[slos.")[0]
+    counted = "".join(f'[metrics.{name}]\nunit = "count"\n' for name in ("requests_failed", "requests_served"))
+    (tmp_path / "slos").mkdir()
+    (tmp_path / "slos" / "shop.yaml").write_text(SHOP, encoding="utf-8")
+    path = tmp_path / "plugins.toml"
+    path.write_text("\n".join((sources, counted, objectives, files)), encoding="utf-8")
+    config = read(path, VARIABLES)
+    assert [str(problem) for problem in config.problems] == []
+    assert {objective.kind for objective in config.objectives.values()} == {"threshold", "events", "composite"}
+    for model in (Objective, SloFile):
+        assert [key for key in model.model_fields if f"`{key}" not in SLO and key != "description"] == []
+    for field in Compliant.model_fields.keys() - Answer.model_fields.keys() - SAID_BY_THEMSELVES:
+        assert f"`{field}`" in SLO, field
 
 
 def test_the_configuration_at_the_top_works_with_nothing_set_and_with_everything_set() -> None:
