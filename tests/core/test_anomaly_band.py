@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.anomaly import Detection, detect, score
-from telemetry_mcp.analysis.scale import Scale, floor, scale
-from telemetry_mcp.analysis.season import DAY_MS, HOUR_MS, WEEK_MS, Period, season
+from telemetry_mcp.analysis.scale import DAY_MS, Scale, floor, scale
+from telemetry_mcp.analysis.season import HOUR_MS, WEEK_MS, Period, season
 
 MINUTE = 60_000
 START = 1_700_006_400_000  # a midnight
@@ -220,7 +220,7 @@ def test_the_floor_is_a_share_of_the_rms_and_one_absurd_value_does_not_lift_it()
     residuals = np.zeros(1000)
     residuals[100:140] = 5
     least = floor(np.full(1000, 7.0), residuals)
-    assert scale(residuals, least) == Scale(least, "floor")
+    assert scale(residuals, least, habits=40) == Scale(least, "floor")
     assert least == pytest.approx(0.02 * 5 * np.sqrt(40 / 1000))
     residuals[500] = 1e30
     assert floor(np.full(1000, 7.0), residuals) == pytest.approx(least, rel=0.02)

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.anomaly import detect, score
-from telemetry_mcp.analysis.season import DAY_MS, HOUR_MS, Period
+from telemetry_mcp.analysis.scale import DAY_MS
+from telemetry_mcp.analysis.season import HOUR_MS, Period
 
 MINUTE = 60_000
 START = 1_700_006_400_000

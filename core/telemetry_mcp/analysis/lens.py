@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.episode import LARGEST_SCORE, LENSES, Lens
 from telemetry_mcp.analysis.sample import Samples, Values, median_step_ms
-from telemetry_mcp.analysis.scale import RESOLUTION, Scale, few, floor, scale
+from telemetry_mcp.analysis.scale import RESOLUTION, Scale, few, floor, scale, stretches
 from telemetry_mcp.analysis.season import Period, baseline
 from telemetry_mcp.analysis.still import constant, flat
 from telemetry_mcp.analysis.window import centred_mean, off_neighbours
@@ -25,7 +25,7 @@ SHIFTS_MS = ((30 * 60_000, 3, 6), (120 * 60_000, 4, 24))
 SHIFT_WEIGHT = 1.4
 SHORT_SERIES = 8
 """The mean of a shift is taken over an eighth of the series at most."""
-SPIKE_POINTS = 7
+SPIKE_POINTS = 9
 ROUNDED = 1 - 1e-9
 
 
@@ -60,12 +60,13 @@ def view(samples: Samples, *, period: Period = "auto", guard: bool = True) -> Vi
     base = baseline(samples, period)
     residuals = values - base.expected
     least = floor(base.expected, residuals)
-    own = scale(residuals, least, guard=guard)
+    habits = stretches(int(samples.timestamps_ms[-1] - samples.timestamps_ms[0])) if guard else 0
+    own = scale(residuals, least, habits=habits)
     spikes = off_neighbours(residuals, SPIKE_POINTS)
-    signed = [residuals / own.sigma, spikes / scale(spikes, least, guard=guard).sigma]
+    signed = [residuals / own.sigma, spikes / scale(spikes, least, habits=habits).sigma]
     names: list[Lens] = ["off-pattern", "spike"]
     for shifts in _shifts(residuals, TAU * own.sigma, median_step_ms(samples.timestamps_ms) or 0.0):
-        sigma = scale(shifts, least, guard=guard).sigma
+        sigma = scale(shifts, least, habits=habits).sigma
         signed.append(SHIFT_WEIGHT * _joining(residuals, shifts) / sigma)
         names.append("sustained shift")
     scores, sides, lenses = strongest(np.array(signed), names)

@@ -6,8 +6,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from telemetry_mcp.analysis.episode import LARGEST_SCORE, LENSES
 from telemetry_mcp.analysis.lens import FEW_POINTS, View, shift_points, strongest
 from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, median_step_ms
-from telemetry_mcp.analysis.scale import RESOLUTION
-from telemetry_mcp.analysis.season import BLOCKS, DAY_MS, POINTS_A_PERIOD, SLOT_MS, WEEK_MS, Period
+from telemetry_mcp.analysis.scale import DAY_MS, RESOLUTION
+from telemetry_mcp.analysis.season import BLOCKS, POINTS_A_PERIOD, SLOT_MS, WEEK_MS, Period
 from telemetry_mcp.analysis.window import grouped_median, row_median, trailing_mean
 
 CYCLES = {DAY_MS: 3, WEEK_MS: 2}

@@ -16,11 +16,12 @@ FLOOR = 0.02
 OUTLIERS = 0.01
 RESOLUTION = 64 * float(np.finfo(np.float64).eps)
 
+DAY_MS = 24 * 3_600_000
 STRETCHES = 40
 STRETCH_POINTS = 8
 FEWEST_STRETCHES = 6
-HABIT_QUANTILE = 0.75
-HABIT_SIGMAS = 3.25
+HABIT_QUANTILE = 0.8
+HABIT_SIGMAS = 3.5
 RARE_EXCURSIONS = 4
 
 
@@ -53,22 +54,27 @@ def resolution(expected: Values) -> float:
     return RESOLUTION * float(np.abs(expected).max())
 
 
-def scale(residuals: Values, least: float, *, guard: bool = True) -> Scale:
+def scale(residuals: Values, least: float, *, habits: int) -> Scale:
     """One sigma of at least 30 residuals: the largest of three terms.
 
     - the typical spread: the 95th percentile of their size over 1.96. A bare MAD makes the heavy tails of
       operational data look like anomalies.
-    - habitual excursions (`guard`): of 40 equal stretches each has its largest excursion; what a quarter of them
-      reaches is habit, and lies 3.25 sigmas out at most. A series without typical spread, which hardly ever moves,
-      makes a habit of what four stretches reach.
+    - habitual excursions: of `habits` equal stretches (0: no habit counts) each has its largest excursion; what a
+      fifth of them reaches is habit, and lies 3.5 sigmas out at most. A series without typical spread, which
+      hardly ever moves, makes a habit of what four stretches reach.
     - `least`, the floor.
     """
     sizes = np.abs(residuals)
     typical = _upper(sizes, TAIL) / NORMAL_TAIL
-    habit = _habit(sizes, rarely=typical <= least) if guard else 0.0
+    habit = _habit(sizes, habits, rarely=typical <= least)
     if habit / HABIT_SIGMAS > max(typical, least):
         return Scale(habit / HABIT_SIGMAS, "habitual excursions", habit)
     return Scale(typical, "typical spread") if typical > least else Scale(least, "floor")
+
+
+def stretches(span_ms: int) -> int:
+    """Into how many stretches a series is cut to see its habits: 40, or its days if they are more."""
+    return max(STRETCHES, round(span_ms / DAY_MS))
 
 
 def few(residuals: Values, least: float) -> Scale:
@@ -83,9 +89,9 @@ def _upper(sizes: Values, share: float, *, fewest: int = 0) -> float:
     return float(np.partition(sizes, place)[place])
 
 
-def _habit(sizes: Values, *, rarely: bool) -> float:
+def _habit(sizes: Values, habits: int, *, rarely: bool) -> float:
     """The size of habitual excursions; 0 for a series too short to have habits."""
-    count = min(STRETCHES, sizes.size // STRETCH_POINTS)
+    count = min(habits, sizes.size // STRETCH_POINTS)
     if count < FEWEST_STRETCHES:
         return 0.0
     length = sizes.size // count

@@ -5,16 +5,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.sample import Samples, Timestamps, Values, median_step_ms
+from telemetry_mcp.analysis.scale import DAY_MS
 from telemetry_mcp.analysis.window import MOST_GROUPS, grouped_median
 
 Period = Literal["auto", "none", "1d", "7d"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 SLOT_MS = {DAY_MS: 5 * MINUTE_MS, WEEK_MS: 30 * MINUTE_MS}
 PATTERN = {DAY_MS: "daily", WEEK_MS: "weekly"}
@@ -109,18 +108,21 @@ def _slope(medians: Values) -> float:
 
 
 def pattern(times: Timestamps, residuals: Values, period_ms: int, step_ms: float) -> Values:
-    """The median of each slot of the period, smoothed over three slots.
+    """The median of each slot of the period, smoothed over three slots, and straight lines between them.
 
     A slot that stands out from both its neighbours far more than slots do is kept as it is: a weekly job may last
     no longer than one.
     """
     slots = max(2, round(period_ms / max(step_ms, SLOT_MS[period_ms])))
-    slot: NDArray[np.int64] = (times % period_ms) * slots // period_ms
+    slot, within = np.divmod((times % period_ms) * slots, period_ms)
     medians = _filled(grouped_median(residuals, slot, slots), around=True)
     smooth = np.median(np.stack((np.roll(medians, 1), medians, np.roll(medians, -1))), axis=0)
     apart = np.abs(medians - smooth)
     kept = np.where(apart > STANDS_OUT * np.quantile(apart, 0.9), medians, smooth)
-    return np.asarray(kept[slot])
+    # The median of a slot stands where the points in it stand on average.
+    place = slot + (within - within.mean()) / period_ms
+    line: Values = np.interp(place, np.arange(slots), kept, period=slots)
+    return line
 
 
 def _filled(medians: Values, *, around: bool = False) -> Values:
