@@ -28,7 +28,7 @@ def lag_steps(x: Values, y: Values) -> int:
     within 6 steps counts when it is at least 0.3, above chance, and 0.1 above the one without a lag.
     """
     a, b = changes(x[-NEWEST:]), changes(y[-NEWEST:])
-    if not a.any() or not b.any():
+    if not a.any() or not b.any() or alike(a, b):
         return 0
     has_a, has_b = (a != 0).astype(np.float64), (b != 0).astype(np.float64)
     shared = products(has_a, has_b)
@@ -39,6 +39,12 @@ def lag_steps(x: Values, y: Values) -> int:
     if strength[best] < clear or strength[best] - strength[FURTHEST] < LEAST_GAIN:
         return 0
     return best - FURTHEST
+
+
+def alike(a: Values, b: Values) -> bool:
+    """Whether the two correlate so well as they are that no lag could explain more: most sources of one thing do."""
+    energy = float(np.sqrt((a @ (a * (b != 0))) * (b @ (b * (a != 0)))))
+    return float(a @ b) > (1 - LEAST_GAIN) * energy
 
 
 def products(a: Values, b: Values) -> Values:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from telemetry_mcp.objective import openslo, slogenerator
@@ -55,6 +54,8 @@ def of_document(node: Node, specs: openslo.OpenSlo, settings: SloFile) -> Iterat
 
 
 def read(path: Path, fill: Fill, report: Report) -> list[Node]:
+    import yaml  # here, as most configurations have no such file and every start would pay for it
+
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
         return [Node(fill(document)) for document in documents if document]
