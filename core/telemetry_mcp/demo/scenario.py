@@ -99,7 +99,7 @@ def opened(played: Scenario, clock: Callable[[], int] | None = None) -> Emulator
 
     `clock` gives epoch ms; without one it is always the scenario's now.
     """
-    world = Emulators(played.estate, clock or (lambda: played.now_ms), played.seed)
+    world = Emulators(played.estate, clock or (lambda: played.now_ms))
     if played.down:
         world.faults[played.down].set("/", Breakdown("status", code=503))
     return world
