@@ -78,6 +78,7 @@ def slow(world: Emulators) -> Incident:
 
 async def test_an_incident_is_told_from_its_cause_to_its_end(duty: PagerDuty, slow: Incident) -> None:
     reply = await duty.list_timeline(TimelineQuery(incident_id(slow.id)))
+    assert slow.cause is not None
     told = [(entry.kind, entry.title) for entry in reply.items if entry.at_ms >= slow.cause.time_ms]
     assert reply.partial is None
     assert told == [

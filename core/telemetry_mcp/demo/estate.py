@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry_mcp.demo import noise
-from telemetry_mcp.demo.fault_plan import DAY_MS, MINUTE_MS, Change, Effect, Fault, Recipe, remedy, unfold
+from telemetry_mcp.demo.fault_plan import DAY_MS, MINUTE_MS, Change, Effect, Fault, Plan, Recipe, remedy, unfold
 from telemetry_mcp.demo.recipe import EARLIER, NOW, YESTERDAY
 from telemetry_mcp.demo.topology import MEMBERS, PEOPLE, Member
 
@@ -29,7 +29,10 @@ _MOST_SAMPLES = 6_000
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What a fault made somebody's telephone ring for. Times are epoch ms; None: it has not come to that."""
+    """What a fault made somebody's telephone ring for. Times are epoch ms; None: it has not come to that.
+
+    Without a `cause` nobody has named one.
+    """
 
     id: str
     number: int
@@ -42,7 +45,7 @@ class Incident:
     resolved_ms: int | None
     assignee: str
     fault_id: str
-    cause: Change
+    cause: Change | None
 
     def status(self, now_ms: int) -> Literal["triggered", "acknowledged", "resolved"]:
         """Where the incident stands at `now_ms`."""
@@ -56,15 +59,18 @@ class Estate:
 
     `anchor_ms` is 00:00 UTC of the day that counts as today, `now_ms` the instant before which the ongoing
     problem began (noon of that day when it is not given). Two estates of the same three numbers agree on all.
+    With a `plan`, that is what happens today instead of the ongoing problem; what happened before stays.
     """
 
-    def __init__(self, anchor_ms: int, *, now_ms: int | None = None, seed: int = 7) -> None:
+    def __init__(
+        self, anchor_ms: int, *, now_ms: int | None = None, seed: int = 7, plan: Plan | None = None
+    ) -> None:
         self.seed = seed
         self.anchor_ms = anchor_ms
         self.now_ms = anchor_ms + DAY_MS // 2 if now_ms is None else now_ms
         self.start_ms = anchor_ms - _HISTORY_DAYS * DAY_MS
         self.members = MEMBERS
-        self._faults, self._changes = self._schedule()
+        self._faults, self._changes = self._schedule(plan)
         self._incidents = self._page()
         self._effects: dict[tuple[str, str], list[Effect]] = {}
         for fault in self._faults:
@@ -150,17 +156,22 @@ class Estate:
             total += effect.size * np.clip(np.minimum(rise, fall), 0.0, 1.0)
         return total
 
-    def _schedule(self) -> tuple[list[Fault], list[Change]]:
+    def _schedule(self, plan: Plan | None) -> tuple[list[Fault], list[Change]]:
         onsets: list[tuple[Recipe, int]] = [(recipe, self._onset(recipe, moves=True)) for recipe in EARLIER]
         onsets.append((YESTERDAY, self._onset(YESTERDAY, moves=False)))
-        onsets.append((NOW, (self.now_ms // MINUTE_MS - _ONGOING_MIN) * MINUTE_MS))
-        faults, changes = [], self._routine()
+        faults: list[Fault] = []
+        changes = self._routine()
+        if plan is None:
+            onsets.append((NOW, (self.now_ms // MINUTE_MS - _ONGOING_MIN) * MINUTE_MS))
+        else:
+            faults += plan.faults
+            changes += plan.changes
         for recipe, onset_ms in onsets:
             author = PEOPLE[MEMBERS[recipe.service].team].name
             fault = unfold(recipe, onset_ms, author, ends=recipe is not NOW)
             end = remedy(recipe, fault, author)
             faults.append(fault)
-            changes += [fault.cause] if end is None else [fault.cause, end]
+            changes += [change for change in (fault.cause, end) if change]
         return (
             sorted(faults, key=lambda fault: fault.start_ms),
             sorted(changes, key=lambda change: change.time_ms),

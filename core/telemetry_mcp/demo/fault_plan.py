@@ -54,16 +54,27 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that went wrong from `start_ms` to `end_ms` (None: it still does), and its cause."""
+    """Something that went wrong from `start_ms` to `end_ms` (None: it still does).
+
+    `cause` is the change that did it, as its incidents tell it; None: nobody has said so.
+    """
 
     id: str
     service: str
     title: str
     start_ms: int
     end_ms: int | None
-    cause: Change
+    cause: Change | None
     effects: tuple[Effect, ...]
     alarms: tuple[Alarm, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What happens today: faults with or without effects, and changes whether they do harm or not."""
+
+    faults: tuple[Fault, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

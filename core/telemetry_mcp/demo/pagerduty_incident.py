@@ -72,8 +72,11 @@ class Incidents:
         return page(request, "log_entries", self._log(self._found(request)))
 
     def notes(self, request: Request) -> Document:
+        """One, of what it began with, a while after the acknowledgement; none where nobody knows."""
         incident = self._found(request)
         at_ms = incident.acknowledged_ms + _NOTE_AFTER_MS
+        if incident.cause is None or at_ms > self._clock():
+            return {"notes": []}
         note = {
             "id": reference("note", incident.id, "")["id"],
             "user": self._assignee(incident),
@@ -81,32 +84,44 @@ class Incidents:
             "content": f"Looks like this began with: {incident.cause.title}",
             "created_at": iso(at_ms),
         }
-        return {"notes": [note] if at_ms <= self._clock() else []}
+        return {"notes": [note]}
 
     def related_change_events(self, request: Request) -> Document:
-        """The last changes of the service in the day before, its cause first."""
+        """The changes of the service and its cause's in the day before, its cause first.
+
+        Without a known cause: those of the service and of what it calls, its own newest one first.
+        """
         incident = self._found(request)
         changes = self._estate.changes(incident.created_ms - DAY_MS, incident.created_ms)
-        ours = [change for change in changes if change.service in (incident.service, incident.cause.service)]
+        near = {incident.service, *self._estate.members[incident.service].calls}
+        if incident.cause:
+            near = {incident.service, incident.cause.service}
+        ours = [change for change in changes if change.service in near]
+        first = incident.cause or next((one for one in ours[::-1] if one.service == incident.service), None)
         events = [
             {
                 **self._changes.document(change),
-                "correlation_reason": {"reason": "most_recent" if change == incident.cause else "related_service"},
+                "correlation_reason": {"reason": "most_recent" if change == first else "related_service"},
             }
-            for change in sorted(ours, key=lambda change: (change != incident.cause, -change.time_ms))
+            for change in sorted(ours, key=lambda change: (change != first, -change.time_ms))
         ]
         return {"change_events": events, "limit": None, "offset": None, "total": None, "more": None}
 
     def past(self, request: Request) -> Document:
-        """The earlier incidents of the same service; an equal title makes them most alike."""
+        """The earlier incidents of the same service, those with an equal symptom first as they are most alike."""
         incident = self._found(request)
         limit = int(request.query_params.get("limit", 5))
         if not 5 <= limit <= 999:
             raise Refused(400, 2001, "Invalid Input Provided", "Limit must be between 5 and 999")
-        alike = [
-            {"incident": _brief(other), "score": 90.0 if other.title == incident.title else 46.8249}
+        earlier = [
+            other
             for other in reversed(self._so_far())
             if other.service == incident.service and other.created_ms < incident.created_ms
+        ]
+        earlier.sort(key=lambda other: _symptom(other) != _symptom(incident))
+        alike = [
+            {"incident": _brief(other), "score": 90.0 if _symptom(other) == _symptom(incident) else 46.8249}
+            for other in earlier
         ]
         return {"past_incidents": alike[:limit], "total": len(alike), "limit": limit}
 
@@ -196,6 +211,11 @@ class Incidents:
             "priority": _priority(incident.priority),
             "urgency": incident.urgency,
         }
+
+
+def _symptom(incident: Incident) -> str:
+    """The title without the limit that was passed."""
+    return incident.title.partition(" above ")[0]
 
 
 def _brief(incident: Incident) -> Document:
