@@ -84,13 +84,17 @@ class Config:
     server: ServerSettings = field(default_factory=ServerSettings)
     catalog: Catalog = field(default_factory=lambda: Catalog(BUILT_IN))
     objectives: dict[str, Objective] = field(default_factory=dict)
+    dependencies: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sources: list[PluginTable] = field(default_factory=list)
     detectors: list[PluginTable] = field(default_factory=list)
     audit: list[PluginTable] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
-TABLES = ("defaults", "metrics", "sources", "detectors", "audit", "slos", "slo_files", "cache", "server")
+TABLES = (
+    *("defaults", "metrics", "sources", "detectors", "audit"),
+    *("slos", "slo_files", "dependencies", "cache", "server"),
+)
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
@@ -141,6 +145,7 @@ class Reader:
             server=self.table(ServerSettings, "server"),
             catalog=Catalog({**catalog.metrics, **objectives.metrics}),
             objectives=objectives.objectives,
+            dependencies=dict(self.dependencies()),
             sources=[replace(table, queries=objectives.queries.get(table.name, {})) for table in sources],
             detectors=list(self.plugins("detectors")),
             audit=list(self.plugins("audit")),
@@ -164,6 +169,15 @@ class Reader:
 
         plugins = {table.name: str(table.raw.get("plugin")) for table in sources}
         return resolve(list(self.drafts()), catalog, plugins, defaults.lookback, report)
+
+    def dependencies(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Who calls whom, as far as no source knows it: caller = [callees]."""
+        raw = self.document.get("dependencies", {})
+        for caller, callees in raw.items() if isinstance(raw, dict) else ():
+            if isinstance(callees, list) and all(isinstance(name, str) for name in callees):
+                yield caller, tuple(callees)
+            else:
+                self.report("dependencies", caller, "is no list of names", 'Write caller = ["callee", ...]')
 
     def drafts(self) -> Iterator[Draft]:
         """Every objective that is written here, and in the files that are named here."""

@@ -171,14 +171,17 @@ class Fanout:
         questions: Sequence[Question[Any]],
         deadline: Deadline,
         *,
+        only: Mapping[Question[Any], Collection[str]] | None = None,
         fresh: bool = False,
         progress: Progress | None = None,
     ) -> list[list[Outcome[Any]]]:
-        """Several questions at the same moment: for each, in order, what `ask` returns."""
+        """Several questions at the same moment: for each, in order, what `ask` returns. `only` names the sources of
+        a question that is not for all."""
         answers: list[list[Outcome[Any]]] = [[] for _ in questions]
 
         async def one(place: int, question: Question[Any]) -> None:
-            answers[place] = await self.ask(question, deadline, fresh=fresh, progress=progress)
+            named = (only or {}).get(question)
+            answers[place] = await self.ask(question, deadline, only=named, fresh=fresh, progress=progress)
 
         async with create_task_group() as asks:
             for place, question in enumerate(questions):

@@ -12,7 +12,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.types import CallToolResult, TextContent
 
 from telemetry_mcp.engine import Engine
-from telemetry_mcp.server import resources, tools
+from telemetry_mcp.server import prompts, resources, tools
 from telemetry_mcp.server.argument import check_arguments
 from telemetry_mcp.server.record import recorded
 
@@ -22,7 +22,8 @@ and merges the answers.
 
 Start with list_services; names must match exactly. get_current_metrics says how a service is now,
 query_historical_metrics how it got there, detect_anomalies what is unusual, check_sli_compliance how an
-objective stands, list_incidents what people are paged for. list_sources says why something is missing.
+objective stands, list_incidents what people are paged for; investigate_incident goes from a page to suspects with
+evidence. list_sources says why something is missing.
 
 Read `coverage.note` in every answer first: when a source failed, what it would have said is unknown, not
 normal. `sources` is the ledger: ok, no_data (looked, found nothing), partial, failed, skipped. null means
@@ -60,6 +61,7 @@ def build(open_engine: Opened) -> MCPServer[Engine]:
     )
     tools.register(server)
     resources.register(server, lambda: running[0])
+    prompts.register(server)
     server.middleware.append(recorded(lambda: running[0]))
     server.middleware.append(argument_check(server))
     return server

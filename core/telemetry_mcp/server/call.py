@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -36,8 +36,12 @@ class Call:
             question, self.deadline, only=only, fresh=self.fresh, progress=self.progress
         )
 
-    async def ask_all(self, *questions: Question[Any]) -> list[list[Outcome[Any]]]:
-        return await self.engine.fanout.ask_all(questions, self.deadline, fresh=self.fresh, progress=self.progress)
+    async def ask_all(
+        self, *questions: Question[Any], only: Mapping[Question[Any], Collection[str]] | None = None
+    ) -> list[list[Outcome[Any]]]:
+        return await self.engine.fanout.ask_all(
+            questions, self.deadline, only=only, fresh=self.fresh, progress=self.progress
+        )
 
     def recent(self) -> Window:
         return Window(self.now_ms - RECENT_MS, self.now_ms)

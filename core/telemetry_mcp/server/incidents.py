@@ -1,14 +1,14 @@
-"""list_incidents: the incidents of every source that has them, in one shape."""
+"""list_incidents: the incidents of every source that has them, each once, in one shape."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from telemetry_mcp.model import Incident
 from telemetry_mcp.question import IncidentQuery
 from telemetry_mcp.server.argument import duration_s, moment_ms, period
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, span
+from telemetry_mcp.server.join import Joined, joined
 from telemetry_mcp.text import clean
 
 IncidentStatus = Literal["open", "triggered", "acknowledged", "resolved", "all"]
@@ -23,7 +23,8 @@ MOST = 50
 
 
 class IncidentRow(Shape):
-    """`kind` is incident, or alert for what a monitoring system fires by itself."""
+    """`kind` is incident, or alert for what a monitoring system fires by itself; `also` are the others that tell of
+    the same: source and id."""
 
     id: str
     kind: str
@@ -37,6 +38,7 @@ class IncidentRow(Shape):
     resolved: str | None
     url: ExternalText | None
     source: str
+    also: list[str]
 
 
 class Incidents(Answer):
@@ -52,12 +54,11 @@ async def answer(call: Call, service: str | None, status: IncidentStatus, since:
         await call.service(service)
     question = IncidentQuery(window, (service,) if service else (), STATUSES[status])
     outcomes = await call.ask(question)
-    found = [(incident, outcome.source) for outcome in outcomes for incident in outcome.reply.items]
-    found.sort(key=lambda pair: pair[0].opened_ms, reverse=True)
+    found = joined(outcomes)
     if len(found) > MOST:
         call.warnings.append(f"the newest {MOST} of {len(found)} incidents are shown; ask for a later since")
     return Incidents(
-        incidents=[row(incident, source) for incident, source in found[:MOST]],
+        incidents=[row(each) for each in found[:MOST]],
         total=len(found) if any(outcome.answered for outcome in outcomes) else None,
         window=span(window),
         **envelope(outcomes, more=call.warnings),
@@ -72,7 +73,8 @@ def start_of(since: str) -> str:
     return since
 
 
-def row(incident: Incident, source: str) -> IncidentRow:
+def row(told: Joined) -> IncidentRow:
+    incident = told.incident
     return IncidentRow(
         id=incident.id,
         kind=incident.kind,
@@ -85,5 +87,6 @@ def row(incident: Incident, source: str) -> IncidentRow:
         acknowledged=iso(incident.acknowledged_ms),
         resolved=iso(incident.resolved_ms),
         url=clean(incident.url) if incident.url else None,
-        source=source,
+        source=told.first.source,
+        also=[f"{other.source}: {other.incident.id}" for other in told.others],
     )

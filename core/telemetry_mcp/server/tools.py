@@ -16,10 +16,22 @@ from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.objective.setting import DEFAULT_OBJECTIVE
-from telemetry_mcp.server import anomalies, compliance, current, history, incidents, native, overview, standing
+from telemetry_mcp.server import (
+    anomalies,
+    changes,
+    compliance,
+    current,
+    history,
+    incidents,
+    native,
+    overview,
+    standing,
+)
 from telemetry_mcp.server.argument import LONGEST_TEXT, positive
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer
+from telemetry_mcp.server.investigation import answer as investigation
+from telemetry_mcp.server.investigation.shape import Investigation
 from telemetry_mcp.server.schema import slim
 
 MOST_METRICS = 50
@@ -209,6 +221,39 @@ async def list_incidents(
     return await answered(ctx, deadline_s, fresh, lambda call: incidents.answer(call, service, status, since))
 
 
+async def list_changes(
+    ctx: Ctx,
+    service: Text | None = None,
+    hours: float = 24,
+    deadline_s: float | None = None,
+    fresh: bool = False,
+) -> Annotated[CallToolResult, changes.Changes]:
+    """Deployments, flags and other changes, newest first."""
+    return await answered(ctx, deadline_s, fresh, lambda call: changes.answer(call, service, hours))
+
+
+async def investigate_incident(
+    ctx: Ctx,
+    incident_id: Annotated[Text | None, Field(description="from list_incidents; or service and start")] = None,
+    service: Text | None = None,
+    start: Time = None,
+    symptom: Annotated[Text | None, Field(description="latency, error, availability, ... or a metric")] = None,
+    lookback: Annotated[Text | None, Field(description="baseline before it, default 2h")] = None,
+    guard: Annotated[
+        Text | None, Field(description="how long it may have begun before the page, default 15m")
+    ] = None,
+    deadline_s: float | None = None,
+    fresh: bool = False,
+) -> Annotated[CallToolResult, Investigation]:
+    """From a page to the likely cause: suspects with evidence, timeline, changes, on call, what was not seen."""
+    return await answered(
+        ctx,
+        deadline_s,
+        fresh,
+        lambda call: investigation.answer(call, incident_id, service, start, symptom, lookback, guard),
+    )
+
+
 async def list_sources(ctx: Ctx) -> Annotated[CallToolResult, standing.Sources]:
     """How each configured source stands: capabilities, metrics, breaker, back-off, and why one is missing."""
 
@@ -246,6 +291,8 @@ TOOLS: tuple[tuple[str, Callable[..., Awaitable[CallToolResult]]], ...] = (
     ("SLI compliance", check_sli_compliance),
     ("Detect anomalies", detect_anomalies),
     ("List incidents", list_incidents),
+    ("List changes", list_changes),
+    ("Investigate an incident", investigate_incident),
     ("List sources", list_sources),
     ("Query a source", query_source),
 )

@@ -1,0 +1,178 @@
+"""What the sources' answers come to: signals ranked, edges joined, and what could not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from telemetry_mcp.analysis.correlation import Ranking, rank
+from telemetry_mcp.analysis.signal import Change as Changed
+from telemetry_mcp.analysis.signal import Signal, kind_of
+from telemetry_mcp.catalog import Catalog
+from telemetry_mcp.engine import Engine
+from telemetry_mcp.merge import Merged, merge
+from telemetry_mcp.model import Change, Dependency, Incident, Outcome, Series
+from telemetry_mcp.server.changes import united
+from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, Questions
+from telemetry_mcp.server.join import Joined, joined
+
+CONFIGURED = "plugins.toml"
+MOST_NAMED = 6
+
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """A source that did not give what it has: `metrics` are those that it alone could have told of."""
+
+    source: str
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """`merged` are the series that were looked at, by service and metric. `edges` say who tells of them. `untold`
+    are kinds of answers that failed sources owe, in words."""
+
+    case: Case
+    ranking: Ranking
+    merged: Mapping[tuple[str, str], Merged]
+    edges: Mapping[Edge, list[str]]
+    changes: Sequence[tuple[Change, list[str]]]
+    incidents: Sequence[Joined]
+    blind: Sequence[Blind]
+    untold: Sequence[str] = ()
+    warnings: Sequence[str] = field(default_factory=list)
+
+    def examined(self, service: str) -> list[str]:
+        return [metric for name, metric in self.merged if name == service]
+
+    def callers(self, service: str) -> list[str]:
+        """Who calls it, directly or by way of others, the nearest first."""
+        found: list[str] = []
+        todo = [service]
+        while todo:
+            near = [caller for caller, callee in self.edges if callee in todo]
+            todo = [name for name in dict.fromkeys(near) if name not in (*found, service)]
+            found += todo
+        return found
+
+    def callees(self, service: str) -> list[str]:
+        found: list[str] = []
+        todo = [service]
+        while todo:
+            near = [callee for caller, callee in self.edges if caller in todo]
+            todo = [name for name in dict.fromkeys(near) if name not in (*found, service)]
+            found += todo
+        return found
+
+
+Answers = Mapping[Any, Sequence[Outcome[Any]]]
+
+
+def inquiry(case: Case, asked: Questions, answers: Answers, engine: Engine) -> Inquiry:
+    """All the maths of an investigation: it is for a worker thread."""
+    catalog = engine.config.catalog
+    series = fullest(answers[asked.all], answers[asked.near])
+    merged = merge(series, catalog, case.window, MINUTE_MS)
+    changes = united(answers[asked.changes])
+    edges = edges_of(answers[asked.dependencies], engine.config.dependencies)
+    ranking = rank(
+        case.page_ms,
+        [signal(each, catalog) for each in merged],
+        dependencies=list(edges),
+        changes=[Changed(c.service or "", c.at_ms, c.id) for c, _ in changes if c.at_ms <= case.end_ms],
+        symptom=(case.service, case.symptom) if case.symptom else None,
+        baseline_ms=case.baseline_ms,
+        guard_ms=case.guard_ms,
+    )
+    return Inquiry(
+        case=case,
+        ranking=ranking,
+        merged={(m.service, m.metric): m for m in merged if np.isfinite(m.values).any()},
+        edges=edges,
+        changes=changes,
+        incidents=joined(answers[asked.incidents]),
+        blind=blind(series, engine),
+        untold=list(untold(asked, answers)),
+        warnings=[warning for m in merged for warning in m.warnings],
+    )
+
+
+def signal(merged: Merged, catalog: Catalog) -> Signal:
+    kind = kind_of(merged.metric, catalog[merged.metric].unit)
+    return Signal(merged.service, merged.metric, kind, merged.timestamps_ms, merged.values)
+
+
+def fullest(all_of: Sequence[Outcome[Series]], near: Sequence[Outcome[Series]]) -> list[Outcome[Series]]:
+    """For each source what it told of all services; where it could not, at least of the affected ones."""
+    nearer = {outcome.source: outcome for outcome in near}
+    return [
+        nearer[one.source] if one.status == "failed" and nearer[one.source].answered else one for one in all_of
+    ]
+
+
+def edges_of(
+    outcomes: Iterable[Outcome[Dependency]], configured: Mapping[str, Sequence[str]]
+) -> dict[Edge, list[str]]:
+    found: dict[Edge, list[str]] = {}
+    for outcome in outcomes:
+        for edge in outcome.reply.items:
+            if edge.caller != edge.callee:
+                found.setdefault((edge.caller, edge.callee), []).append(outcome.source)
+    for caller, callees in configured.items():
+        for callee in callees:
+            found.setdefault((caller, callee), []).append(CONFIGURED)
+    return {edge: list(dict.fromkeys(sources)) for edge, sources in found.items()}
+
+
+def blind(outcomes: Sequence[Outcome[Series]], engine: Engine) -> list[Blind]:
+    """The sources that failed, or told only a part, and the metrics that nobody told of in their place."""
+    instances = {instance.name: instance for instance in engine.registry.instances}
+    told = {item.metric for outcome in outcomes if outcome.status == "ok" for item in outcome.reply.items}
+    found = []
+    for outcome in outcomes:
+        if outcome.status in ("failed", "partial"):
+            instance = instances.get(outcome.source)
+            own = [metric for metric in engine.metrics if instance is not None and instance.offers(metric)]
+            found.append(
+                Blind(outcome.source, tuple(metric for metric in own if metric not in told) or tuple(own))
+            )
+    return found
+
+
+def untold(asked: Questions, answers: Answers) -> Iterable[str]:
+    kinds = {
+        asked.dependencies: "dependencies",
+        asked.changes: "changes",
+        asked.incidents: "alerts",
+        asked.on_call: "who is on call",
+    }
+    for question, words in kinds.items():
+        for outcome in answers[question]:
+            if outcome.status in ("failed", "partial"):
+                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
+    for question in asked.of_incident:
+        for outcome in answers[question]:
+            if outcome.status in ("failed", "partial"):
+                words = "the timeline" if question.method == "list_timeline" else "related incidents"
+                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
+
+
+def of_kind(outcomes: Iterable[Outcome[Any]]) -> list[tuple[Any, str]]:
+    return [(item, outcome.source) for outcome in outcomes for item in outcome.reply.items]
+
+
+def alerts(found: Inquiry) -> list[tuple[Incident, str]]:
+    """What fired around the page, apart from the incident itself."""
+    told = found.case.told
+    own = {(each.source, each.incident.id) for each in (told.first, *told.others)} if told else set()
+    return [
+        (each.incident, each.first.source)
+        for each in found.incidents
+        if not any((one.source, one.incident.id) in own for one in (each.first, *each.others))
+    ]
