@@ -175,8 +175,8 @@ class Fanout:
         fresh: bool = False,
         progress: Progress | None = None,
     ) -> list[list[Outcome[Any]]]:
-        """Several questions at the same moment: for each, in order, what `ask` returns. `only` names the sources of
-        a question that is not for all."""
+        """Several questions at the same moment: for each, in order, what `ask` returns. `only` names the sources
+        of a question that is not for all."""
         answers: list[list[Outcome[Any]]] = [[] for _ in questions]
 
         async def one(place: int, question: Question[Any]) -> None:

@@ -23,8 +23,8 @@ MOST = 50
 
 
 class IncidentRow(Shape):
-    """`kind` is incident, or alert for what a monitoring system fires by itself; `also` are the others that tell of
-    the same: source and id."""
+    """`kind` is incident, or alert for what a monitoring system fires by itself; `also` are the others that tell
+    of the same: source and id."""
 
     id: str
     kind: str

@@ -35,9 +35,9 @@ class Joined:
 def joined(outcomes: Iterable[Outcome[Incident]]) -> list[Joined]:
     """Every incident once, the newest first.
 
-    Two are the same when both have the same link, or when different sources opened them for the same service within
-    five minutes of each other. An incident that people work on speaks for the alerts of the monitoring systems; of
-    equals the one that was opened first.
+    Two are the same when both have the same link, or when different sources opened them for the same service
+    within five minutes of each other. What people are paged by (it has an urgency) speaks for the alerts of the monitoring
+    systems; of equals the one that was opened first.
     """
     told = [Told(outcome.source, incident) for outcome in outcomes for incident in outcome.reply.items]
     told.sort(key=lambda each: each.incident.opened_ms)

@@ -1,1 +1,1 @@
-"""From a page to the likely cause: what is asked, what it comes to, what each claim rests on, and that in words."""
+"""From a page to the likely cause: what is asked, what it comes to, what each claim rests on, in words."""

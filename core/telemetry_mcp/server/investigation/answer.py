@@ -190,6 +190,10 @@ def candidates(found: Inquiry) -> list[Candidate]:
     ]
 
 
+def before_onset(at_ms: int, onset_ms: int | None) -> int | None:
+    return None if onset_ms is None else onset_ms - at_ms
+
+
 def relevant(found: Inquiry, suspects: Sequence[Suspect]) -> list[tuple[tuple[str, str], list[str]]]:
     """The edges next to the paged service and those that stand out."""
     named = {found.case.service, *(each.service for each in suspects)}

@@ -154,7 +154,7 @@ async def incident_of(call: Call, incident_id: str) -> tuple[Joined, list[Outcom
 
 
 def questions(case: Case, engine: Engine) -> Questions:
-    """One fan-out: the affected service and what it calls by configuration, all services beside it, and the rest."""
+    """One fan-out: the affected service and what it calls by configuration, all services, and the rest."""
     window, around = case.window, Window(case.page_ms - AROUND_MS, case.end_ms)
     near = (case.service, *engine.config.dependencies.get(case.service, ()))
     of_incident: dict[Question[Any], list[str]] = {}

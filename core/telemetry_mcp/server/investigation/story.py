@@ -45,7 +45,8 @@ def deviations(found: Inquiry, conclusion: Conclusion, suspects: Sequence[Suspec
         yield f"No deviation was found {what} that could be looked at."
     else:
         first, *others = suspects
-        yield f"Of what could be looked at, {first.service} stands out: {'; '.join(map(measured, first.metrics[:3]))}."
+        rows = "; ".join(map(measured, first.metrics[:3]))
+        yield f"Of what could be looked at, {first.service} stands out: {rows}."
         if others:
             named = ", ".join(f"{each.service} [{each.metrics[0].evidence}]" for each in others[:MOST_NAMED])
             yield f"Also deviating: {named}."
@@ -70,8 +71,8 @@ def changed(found: Inquiry, suspects: Sequence[Suspect], changes: Sequence[Candi
     for change in sorted(near, key=lambda c: c.before_onset_min or 0)[:2]:
         what = "a deployment" if change.kind == "deployment" else "a change"
         yield (
-            f"Candidate by its time: {what} of {change.service} at {clock(change.at)}, {change.before_onset_min} min "
-            f"before it began to deviate [{change.evidence}]."
+            f"Candidate by its time: {what} of {change.service} at {clock(change.at)}, "
+            f"{change.before_onset_min} min before it began to deviate [{change.evidence}]."
         )
     if not changes and not any(words.startswith("changes") for words in found.untold):
         yield "No change is known in the six hours before the page."
@@ -90,7 +91,8 @@ def before(similar: Sequence[Similar]) -> Iterator[str]:
     past = [each for each in similar if each.relation == "past"]
     if past:
         ids = ", ".join(each.evidence for each in past[:3])
-        yield f"Similar incidents in the past: {len(past)}, the most alike opened on {past[0].opened[:10]} [{ids}]."
+        day = past[0].opened[:10]
+        yield f"Similar incidents in the past: {len(past)}, the most alike opened on {day} [{ids}]."
 
 
 def unseen(found: Inquiry, conclusion: Conclusion) -> Iterator[str]:
