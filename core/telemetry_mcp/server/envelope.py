@@ -86,20 +86,16 @@ class Coverage(Shape):
     note: ExternalText
 
 
-def named(model: type[BaseModel]) -> dict[str, Any]:
-    """A schema that names the fields which are always there, without their types.
-
-    The envelope is in every tool's schema: written out, it alone would fill the tool list's budget of tokens.
-    """
-    return {"type": "object", "required": [n for n, field in model.model_fields.items() if field.is_required()]}
-
-
 class Answer(Shape):
-    """The envelope that every tool's answer extends."""
+    """The envelope that every tool's answer extends.
 
-    window: Annotated[Span | None, WithJsonSchema({**named(Span), "type": ["object", "null"]})] = None
-    sources: Annotated[list[Line], WithJsonSchema({"type": "array", "items": named(Line)})] = []
-    coverage: Annotated[Coverage | None, WithJsonSchema(named(Coverage))] = None
+    It is in every tool's schema: written out there, it alone would fill the tool list's budget of tokens. The
+    instructions say what is in it.
+    """
+
+    window: Annotated[Span | None, WithJsonSchema({})] = None
+    sources: Annotated[list[Line], WithJsonSchema({"type": "array"})] = []
+    coverage: Annotated[Coverage | None, WithJsonSchema({"type": "object"})] = None
     warnings: list[ExternalText] = []
 
 

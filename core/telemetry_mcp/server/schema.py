@@ -15,14 +15,16 @@ def slim(schema: dict[str, Any], *, described: bool = True, nullable: bool = Tru
     """The same schema without pydantic's titles and null defaults, nullable types written as a list of types,
     and what is referred to once written where it stands.
 
-    Without `described` only types and names are left, as for an answer, whose fields must speak for themselves;
-    and of an object inside it the plain fields are named only (`named`). Without `nullable` a field that may be
+    Without `described` only types and names are left, as for an answer, whose fields must speak for themselves and
+    are all always there; and of an object inside it the plain fields are named only (`named`). Without `nullable` a field that may be
     null is shown as one that may be left out.
     """
     dropped = LIMITS | {"title"} if described else {"title", "description"}
     short = reduced(schema, dropped, ["null"] if nullable else [])
     definitions = short.pop("$defs", {})
     if not described:
+        short.pop("required", None)
+        short["properties"] = {name: marked(node) for name, node in short.get("properties", {}).items()}
         definitions = {name: named(node) for name, node in definitions.items()}
     uses = Counter(references(short)) + Counter(references(definitions))
     kept = {name: inlined(node, definitions, uses) for name, node in definitions.items() if uses[name] > 1}
@@ -39,11 +41,19 @@ def named(definition: dict[str, Any]) -> dict[str, Any]:
     told = {}
     for name, node in definition["properties"].items():
         if not plain(node):
-            told[name] = node
+            told[name] = marked(node)
         elif name not in always:
             told[name] = {}
-    rest = {key: value for key, value in definition.items() if key not in ("required", "properties")}
-    return rest | ({"required": always} if always else {}) | ({"properties": told} if told else {})
+    rest = {key: value for key, value in definition.items() if key not in ("required", "properties", "type")}
+    named_only = [name for name in always if name not in told]
+    return rest | ({"required": named_only} if named_only else {}) | ({"properties": told} if told else {})
+
+
+def marked(node: dict[str, Any]) -> dict[str, Any]:
+    """Text of a source needs no more than the mark that says so."""
+    if "items" in node:
+        return {**node, "items": marked(node["items"])}
+    return {"$comment": node["$comment"]} if "$comment" in node else node
 
 
 def plain(node: dict[str, Any]) -> bool:
@@ -60,13 +70,14 @@ def reduced(node: Any, dropped: set[str], null: list[str]) -> Any:
     for key, value in node.items():
         if key in ("properties", "$defs"):
             out[key] = {name: reduced(item, dropped, null) for name, item in value.items()}
-        elif key not in dropped and (key, value) not in NOISE:
+        elif key not in dropped and (key, value) not in NOISE and not (key == "default" and value is False):
             out[key] = reduced(value, dropped, null)
     return flattened(out, null)
 
 
 def flattened(node: dict[str, Any], null: list[str]) -> dict[str, Any]:
-    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`; an enum needs no type beside it."""
+    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`, an enum with null as one of its values; it
+    needs no type beside it."""
     if "enum" in node:
         node = {key: value for key, value in node.items() if key != "type"}
     options = node.get("anyOf")
@@ -76,6 +87,8 @@ def flattened(node: dict[str, Any], null: list[str]) -> dict[str, Any]:
     rest = {key: value for key, value in node.items() if key != "anyOf"}
     if not null:
         return {**first, **rest}
+    if "enum" in first:
+        return {**first, "enum": [*first["enum"], None], **rest}
     if not isinstance(first.get("type"), str):
         return node
     return {**first, "type": [first["type"], *null], **rest}

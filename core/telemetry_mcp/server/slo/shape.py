@@ -77,8 +77,8 @@ class Member(Shape):
     slo: str
     compliance_percentage: Number | None
     burn_rate: Number | None
-    status: Verdict
-    state: State | None
+    status: str
+    state: str | None
 
 
 Method = Literal["time_weighted", "point_share", "events", "slices", "composite", "none"]
