@@ -77,9 +77,10 @@ def checked(item: T, instance: Instance, question: Question[T]) -> T:
     wanted = ITEMS[question.method]
     if not isinstance(item, wanted):
         raise TypeError(f"{question.method} must hand over {wanted.__name__}, not {type(item).__name__}")
+    changed: dict[str, Any] = {}
     if isinstance(item, Series):
         check_shape(item)
-    changed = {}
+        changed = plain_numbers(item)
     for field in fields(cast("Any", item)):
         value = getattr(item, field.name)
         kinds = KINDS.get(str(field.type))
@@ -120,6 +121,13 @@ def check_shape(series: Series) -> None:
         raise TypeError(f"a Series of {values.shape} values has weights of {weights.shape}")
     if len(times) and not (times.min() >= 0 and times.max() <= LAST_MS):
         raise TypeError(f"timestamps_ms must be epoch milliseconds, not {times.max()}")
+
+
+def plain_numbers(series: Series) -> dict[str, Any]:
+    """The arrays of other types of numbers as the model has them: unsigned times cannot be subtracted."""
+    types = {"timestamps_ms": np.int64, "values": np.float64, "weights": np.float64}
+    arrays = {name: getattr(series, name) for name in types}
+    return {n: a.astype(types[n]) for n, a in arrays.items() if a is not None and a.dtype != types[n]}
 
 
 def asked_for(items: Sequence[Series], question: SeriesQuery, warnings: list[str]) -> list[Any]:

@@ -44,6 +44,16 @@ def incident(**fields: Any) -> Incident:
     return Incident(**{"id": "P1", "title": "down", "status": "triggered", "opened_ms": HOUR.start_ms, **fields})
 
 
+@pytest.mark.parametrize("times", [np.uint64, np.int32, np.uint32])
+def test_arrays_of_other_numbers_become_those_of_the_model(times: Any) -> None:
+    given = Series("checkout", "cpu", np.array([5, 3], times), np.array([1, 2]), weights=np.array([1, 1]))
+    (told,) = fit(Reply([given]), instance(), CPU).items
+    assert (str(told.timestamps_ms.dtype), str(told.values.dtype)) == ("int64", "float64")
+    assert told.weights is not None
+    assert str(told.weights.dtype) == "float64"
+    assert (told.timestamps_ms.tolist(), told.values.tolist()) == ([5, 3], [1, 2])
+
+
 @pytest.mark.parametrize(
     ("item", "says"),
     [
