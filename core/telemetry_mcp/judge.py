@@ -10,7 +10,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, Episode, Options, detect, episodes
-from telemetry_mcp.analysis.episode import gaps
+from telemetry_mcp.analysis.episode import LARGEST_SCORE, gaps
 from telemetry_mcp.analysis.sample import clean as settled
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.catalog import echo, suggest
@@ -96,8 +96,9 @@ def judge(registry: Registry, name: str | None, options: Options) -> Judge:
 
 
 def fit(scores: object, length: int) -> NDArray[np.float64]:
-    """The scores as the contract has them. Raises TypeError when they are not."""
-    array = np.asarray(scores, dtype=np.float64)
+    """The scores as the contract has them, at most as large as the built-in ones. Raises TypeError when they are
+    no numbers, or not one a point."""
+    array = np.asarray(scores)
     if array.shape != (length,):
         raise TypeError(f"score must return one number a point: {length}, not {array.shape}")
-    return array
+    return np.minimum(array.astype(np.float64, casting="same_kind"), LARGEST_SCORE)

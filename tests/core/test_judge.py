@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +115,35 @@ async def test_the_loop_goes_on_while_many_series_are_judged() -> None:
         tasks.cancel_scope.cancel()
     assert len(detections) == 40
     assert turns > 10
+
+
+class Given(Distance):
+    """Gives what it was made with."""
+
+    def __init__(self, scores: Any) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def score(self, timestamps_ms: Any, values: Any, *, causal: bool = False) -> Any:
+        return self.scores
+
+
+@pytest.mark.parametrize("score", [1e300, np.inf])
+async def test_no_deviation_is_larger_than_the_largest_of_the_built_in_detector(score: float) -> None:
+    at, values = series()
+    scores = np.zeros(len(values))
+    scores[200] = score
+    (detection,) = await Judge(Options(min_relative=0), "own", Given(scores)).judged([(at, values)])
+    assert [episode.deviation for episode in detection.episodes] == [99]
+
+
+@pytest.mark.parametrize(
+    "scores", [np.zeros(400, complex), ["0"] * 400, [None] * 400, None, (0 for _ in range(400))]
+)
+async def test_scores_that_are_no_numbers_are_refused(scores: Any) -> None:
+    (detection,) = await Judge(Options(), "own", Given(scores)).judged([series()])
+    assert (detection.episodes, detection.confidence) == ((), "none")
+    assert detection.reason.startswith("the detector own failed: ")
 
 
 @pytest.mark.parametrize(

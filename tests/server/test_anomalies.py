@@ -441,6 +441,16 @@ async def test_a_detector_that_does_not_come_to_an_end_leaves_everything_unknown
     assert said.startswith("cpu of any service: not judged within the deadline")
 
 
+def test_a_slow_detector_is_not_asked_once_more_for_every_series_that_is_too_late() -> None:
+    waiting = Waiting()
+    waiting.may_answer.set()
+    scan = scan_of((), ("cpu",), Window(NOW_MS - DAY, NOW_MS), 90 * 86_400)
+    outcome = Outcome("metrics", "scripted", "ok", told({("basket", "cpu"): daily})(scan.question))
+    seen = looked(scan, [outcome], Catalog(BUILT_IN), Judge(Options(), "own", waiting), lambda: True)
+    assert [finding.blind for finding in seen.findings] == [LATE]
+    assert not waiting.asked.is_set()
+
+
 def test_what_is_not_judged_in_time_is_named_and_the_rest_is_told() -> None:
     series = {("basket", "cpu"): daily, ("checkout", "cpu"): daily, ("search", "cpu"): daily}
     scan = scan_of((), ("cpu",), Window(NOW_MS - DAY, NOW_MS), 90 * 86_400)
