@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,14 +79,11 @@ async def answer(
     await call.service(service)
     wanted = [window] + ([before] if before else [])
     answers = await call.ask_all(*(SeriesQuery((service,), (metric,), w, step_ms) for w in wanted))
+    then = one(answers[1], call, before, step_ms, service, metric) if before else None
 
     def make(size: Size) -> History:
         key = (service, metric, step_ms, size.points, size.series)
         told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
-        comparison = None
-        if before:
-            then = summarize(*numbers(one(answers[1], call, before, step_ms, service, metric)))
-            comparison = compare(told.figures, then, before)
         return History(
             service=service,
             metric=metric,
@@ -94,9 +91,9 @@ async def answer(
             statistics=told.statistics,
             series=told.series,
             per_source=told.per_source,
-            comparison=comparison,
+            comparison=compare(told.figures, summarize(*numbers(then)), before) if before else None,
             window=span(window, told.step_ms),
-            **envelope(*answers, more=(*size.note, *call.warnings, *told.warnings)),
+            **envelope(*answers, more=(*size.note, *call.warnings, *told.warnings, *unlike(told.shown, then))),
         )
 
     wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
@@ -114,6 +111,7 @@ class Told:
     per_source: list[Provenance]
     step_ms: int
     warnings: tuple[str, ...]
+    shown: str | None
 
 
 def tell(
@@ -129,21 +127,37 @@ def tell(
     merged = one(outcomes, call, window, step_ms, service, metric)
     figures = summarize(*numbers(merged))
     parts = merged.parts if merged else ()
-    shown = telling(parts)[:most_series]
+    detailed = telling(parts)[:most_series]
+    aggregate = call.engine.config.catalog[metric].aggregate
     return Told(
         unit=merged.unit if merged else call.engine.config.catalog[metric].unit,
         figures=figures,
         statistics=statistics(figures),
         series=of_merged(merged, max_points, step_ms),
         per_source=[
-            provenance(part, merged, of_part(part, merged, window, max_points) if part in shown else None)
+            provenance(
+                part, merged, of_part(part, merged, window, aggregate, max_points) if part in detailed else None
+            )
             for part in merged.parts
         ]
         if merged
         else [],
         step_ms=merged.step_ms if merged else step_ms,
         warnings=merged.warnings if merged else (),
+        shown=shown_source(merged),
     )
+
+
+def shown_source(merged: Merged | None) -> str | None:
+    """Whose values are shown; None where nobody has a number."""
+    return merged.parts[0].source if merged and merged.rule else None
+
+
+def unlike(shown: str | None, then: Merged | None) -> Iterator[str]:
+    """Where the earlier window is another source's: part of the change may be how the two differ."""
+    other = shown_source(then)
+    if shown and other and shown != other:
+        yield f"compared with what {other} says, for it is shown in the earlier window and {shown} in this one"
 
 
 def telling(parts: Sequence[Part]) -> list[Part]:

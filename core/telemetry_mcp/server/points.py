@@ -41,10 +41,10 @@ def of_merged(merged: Merged | None, max_points: int, step_ms: int) -> Points:
     return columns(int(times[0]) if len(times) else None, step, values, max_points)
 
 
-def of_part(part: Part, merged: Merged, window: Window, max_points: int) -> Points:
-    """One source's own values in the metric's unit, on a grid as fine as it has them."""
+def of_part(part: Part, merged: Merged, window: Window, aggregate: str, max_points: int) -> Points:
+    """One source's own values in the metric's unit, on the merged grid, or a coarser one where it is coarser."""
     step_ms = coarser(merged.step_ms, part)
-    values = bucketed(part, window, step_ms, "mean")
+    values = bucketed(part, window, step_ms, aggregate)
     return columns(window.start_ms // step_ms * step_ms, step_ms, values, max_points)
 
 
