@@ -17,7 +17,7 @@ from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.budget import Size, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope, iso, rounded, span
-from telemetry_mcp.server.points import Points, of_merged, of_part
+from telemetry_mcp.server.points import Line, Points, of_merged, of_part
 from telemetry_mcp.server.provenance import Provenance, provenance
 
 MORE = "ask for a shorter window, or with a larger max_tokens"
@@ -81,9 +81,16 @@ async def answer(
     answers = await call.ask_all(*(SeriesQuery((service,), (metric,), w, step_ms) for w in wanted))
     then = one(answers[1], call, before, step_ms, service, metric) if before else None
 
+    key = (service, metric, step_ms, window)
+
+    def known() -> Known:
+        return call.engine.draw(
+            answers[0], key, lambda: knowledge(call, answers[0], window, step_ms, service, metric)
+        )
+
     def make(size: Size) -> History:
-        key = (service, metric, step_ms, size.points, size.series)
-        told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
+        sized = (*key, size.points, size.series)
+        told = call.engine.draw(answers[0], sized, lambda: tell(known(), size.points, size.series))
         return History(
             service=service,
             metric=metric,
@@ -101,8 +108,20 @@ async def answer(
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What the replies to one question come to, however much of it an answer holds. `own` are the lines of the
+    parts, in their order."""
+
+    unit: str
+    merged: Merged | None
+    figures: Figures
+    line: Line
+    own: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
-    """What the replies to one question come to, apart from who gave them when."""
+    """As much of it as an answer holds, apart from who gave it when."""
 
     unit: str
     figures: Figures
@@ -114,35 +133,35 @@ class Told:
     shown: str | None
 
 
-def tell(
-    call: Call,
-    outcomes: Sequence[Outcome[Series]],
-    window: Window,
-    service: str,
-    metric: str,
-    step_ms: int,
-    max_points: int,
-    most_series: int,
-) -> Told:
+def knowledge(
+    call: Call, outcomes: Sequence[Outcome[Series]], window: Window, step_ms: int, service: str, metric: str
+) -> Known:
     merged = one(outcomes, call, window, step_ms, service, metric)
-    figures = summarize(*numbers(merged))
+    spec, line = call.engine.config.catalog[metric], of_merged(merged, step_ms)
+    return Known(
+        unit=merged.unit if merged else spec.unit,
+        merged=merged,
+        figures=summarize(*numbers(merged)),
+        line=line,
+        own=tuple(of_part(part, window, line.step_ms, spec.aggregate) for part in merged.parts) if merged else (),
+    )
+
+
+def tell(known: Known, max_points: int, most_series: int) -> Told:
+    merged = known.merged
     parts = merged.parts if merged else ()
     detailed = telling(parts)[:most_series]
-    aggregate = call.engine.config.catalog[metric].aggregate
     return Told(
-        unit=merged.unit if merged else call.engine.config.catalog[metric].unit,
-        figures=figures,
-        statistics=statistics(figures),
-        series=of_merged(merged, max_points, step_ms),
+        unit=known.unit,
+        figures=known.figures,
+        statistics=statistics(known.figures),
+        series=known.line.points(max_points),
         per_source=[
-            provenance(
-                part, merged, of_part(part, merged, window, aggregate, max_points) if part in detailed else None
-            )
-            for part in merged.parts
-        ]
-        if merged
-        else [],
-        step_ms=merged.step_ms if merged else step_ms,
+            provenance(part, merged, own.points(max_points) if part in detailed else None)
+            for part, own in zip(parts, known.own, strict=True)
+            if merged
+        ],
+        step_ms=known.line.step_ms,
         warnings=merged.warnings if merged else (),
         shown=shown_source(merged),
     )
