@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from anyio import to_thread
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, Episode, Options, detect, episodes
@@ -19,9 +17,6 @@ from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.registry import Registry
 from telemetry_mcp.text import clean
 
-Samples = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Timestamps in epoch ms, sorted, and as many values."""
-
 
 @dataclass(frozen=True, slots=True)
 class Judge:
@@ -31,14 +26,9 @@ class Judge:
     name: str = ""
     detector: Detector | None = None
 
-    async def judged(self, series: Sequence[Samples]) -> list[Detection]:
-        """One Detection a series, worked out in a thread. What a plugin's detector raises is the reason why
-        nothing can be said of that series."""
-        return await to_thread.run_sync(
-            lambda: [self.detection(times, values) for times, values in series], abandon_on_cancel=True
-        )
-
     def detection(self, times: NDArray[np.int64], values: NDArray[np.float64]) -> Detection:
+        """What is unusual in one series; `times` are epoch ms. What a plugin's detector raises is the reason why
+        nothing can be said of it. It takes as long as that detector likes: for a worker thread."""
         if self.detector is None:
             return detect(times, values, **asdict(self.options))
         return self.scored(self.detector, times, values)
