@@ -41,7 +41,7 @@ class Judge:
         expected = np.full(len(values), np.median(samples.values)) if samples.values.size else nothing
         found: tuple[Episode, ...] = ()
         reason = "it gave no score"
-        with contain() as kept:
+        with contain(passing=()) as kept:
             scores = fit(detector.score(times.copy(), values.copy(), causal=options.polled), len(values))
             if np.isfinite(scores).any():
                 reason = ""

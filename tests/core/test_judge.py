@@ -1,5 +1,6 @@
 """The built-in detector and a plugin's: the same episodes, the same options."""
 
+from asyncio import CancelledError
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +116,16 @@ def test_scores_that_are_no_numbers_are_refused(scores: Any) -> None:
     detection = Judge(Options(), "own", Given(scores)).detection(*series())
     assert (detection.episodes, detection.confidence) == ((), "none")
     assert detection.reason.startswith("the detector own failed: ")
+
+
+@pytest.mark.parametrize("error", [CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit, StopIteration])
+def test_nothing_that_a_detector_raises_ends_the_call(error: type[BaseException]) -> None:
+    class Ending(Distance):
+        def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
+            raise error
+
+    detection = Judge(Options(), "own", Ending()).detection(*series())
+    assert detection.reason.startswith(f"the detector own failed: {error.__name__}")
 
 
 @pytest.mark.parametrize(
