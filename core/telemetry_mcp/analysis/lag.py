@@ -42,7 +42,7 @@ def lag_steps(x: Values, y: Values) -> int:
 
 
 def alike(a: Values, b: Values) -> bool:
-    """Whether the two correlate so well as they are that no lag could explain more: most sources of one thing do."""
+    """Whether the two correlate so well as they are that no lag could explain more, as sources of one thing do."""
     energy = float(np.sqrt((a @ (a * (b != 0))) * (b @ (b * (a != 0)))))
     return float(a @ b) > (1 - LEAST_GAIN) * energy
 
