@@ -189,7 +189,16 @@ def test_a_composite_is_made_of_its_objectives(reading: Callable[..., Config], m
             "apiVersion: openslo/v3\nkind: SLO",
             "apiVersion: found 'openslo/v3'. Valid: openslo/v1, sre.google.com/v2",
         ),
+        (slo("indicatorRef: [a]", "[{target: 0.9}]"), "spec.indicatorRef: found \"['a']\". It must be a text"),
+        (
+            slo(ratio("a", "b").replace("type: Prometheus", "metricSourceRef: {a: b}"), "[{target: 0.9}]"),
+            "be a text",
+        ),
+        ("apiVersion: openslo/v1\nkind: SLI\nmetadata: {}", "metadata.name: is missing"),
+        ("apiVersion: openslo/v1\nkind: DataSource\nmetadata: {name: d}", "d: spec.type: is missing"),
         ("a: [", "is not valid YAML"),
+        ("a: 2024-13-45", "is not valid YAML: month must be in 1..12"),
+        ("&a [*a]", "is nested too deeply"),
         ("apiVersion: openslo/v1\nkind: SLO\nmetadata: {}", "metadata.name: is missing"),
     ],
 )
@@ -209,6 +218,41 @@ def test_one_bad_document_spoils_no_other(reading: Callable[..., Config]) -> Non
 def test_the_same_name_twice_is_reported(reading: Callable[..., Config]) -> None:
     text = slo(ratio("a", "b"), "[{target: 0.99}]")
     assert "there is an objective 'shop' already" in told(reading(text, text))[0]
+
+
+def test_a_secret_that_is_in_the_wrong_place_is_not_quoted(reading: Callable[..., Config]) -> None:
+    text = slo(ratio("a", "b"), "[{target: '${TOKEN}'}]")
+    (problem,) = told(reading(text, TOKEN="hunter2-secret"))
+    assert "found '${TOKEN}'" in problem
+    assert "hunter2" not in problem
+
+
+def test_burn_rates_add_up_over_the_strictest_objective_that_leaves_a_budget(
+    reading: Callable[..., Config],
+) -> None:
+    one, other = f"{{target: 1, {ratio('a', 'b')}}}", f"{{target: 0.999, {ratio('c', 'd')}}}"
+    config = reading(slo("description: both", f"[{one}, {other}]"))
+    assert told(config) == []
+    assert {name: each.ppm for name, each in config.objectives.items()} == {
+        "shop-1": 0,
+        "shop-2": 1000,
+        "shop": 1000,
+    }
+
+
+@pytest.mark.parametrize("pattern", ["*.yaml", "**/*.yaml", "{folder}/*.yaml", "{folder}/0.yaml"])
+def test_a_pattern_may_be_absolute_too(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "0.yaml").write_text(slo(ratio("a", "b"), "[{target: 0.99}]"))
+    path = tmp_path / "plugins.toml"
+    path.write_text(f'{SOURCES}\n[slo_files.all]\npath = "{pattern.format(folder=tmp_path)}"\n')
+    assert list(read(path, {}).objectives) == ["shop"]
+
+
+@pytest.mark.parametrize("pattern", ["", ".", "**x/*.yaml"])
+def test_what_is_no_pattern_is_a_problem(tmp_path: Path, pattern: str) -> None:
+    path = tmp_path / "plugins.toml"
+    path.write_text(f'[slo_files.all]\npath = "{pattern}"\n')
+    assert len(told(read(path, {}))) == 1
 
 
 def test_no_file_is_a_problem(tmp_path: Path) -> None:
