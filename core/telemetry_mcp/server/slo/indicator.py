@@ -23,6 +23,11 @@ from telemetry_mcp.unit import factor
 
 KINDS: dict[str, Kind] = {"count": "delta", "rate": "rate", "counter": "counter"}
 
+MOST = 1e18
+"""Events, or events a second: what is more is no number of events, and its sums would have no end."""
+NOISE = 1e-9
+"""What a ratio may miss 0 or 1 by: the last bits of somebody's division."""
+
 Outcomes = Sequence[Outcome[Series]]
 
 
@@ -75,10 +80,17 @@ def ratio(objective: Objective, view: View, answers: dict[str, Outcomes], catalo
     metric = str(objective.ratio)
     times, values = series(objective, metric, view, answers, catalog)
     values = values * (factor(catalog[metric].unit or "ratio", "ratio") or 1.0)
-    outside = (values < 0) | (values > 1)
-    reason = f"{int(outside.sum())} values of {metric} outside 0..1 were left out" if outside.any() else ""
+    outside = (values < -NOISE) | (values > 1 + NOISE)
+    what = shown("ratio", metric)
+    reason = f"{int(outside.sum())} values of {what} outside 0..1 were left out" if outside.any() else ""
     kind: Literal["success", "failure"] = "success" if objective.ratio_of == "good" else "failure"
-    return Indicator(of_ratio(view.grid, times[~outside], values[~outside], kind=kind), reason=reason)
+    inside = np.clip(values[~outside], 0.0, 1.0)
+    return Indicator(of_ratio(view.grid, times[~outside], inside, kind=kind), reason=reason)
+
+
+def shown(key: str, metric: str) -> str:
+    """What a metric is called before a reader: a query of the objective's own by the key it stands under."""
+    return key if metric.startswith("slo:") and metric.endswith(f":{key}") else metric
 
 
 def series(
@@ -99,13 +111,22 @@ def events(objective: Objective, view: View, answers: dict[str, Outcomes], catal
     found = {source: counted(objective, source, view, answers, catalog) for source in counting(objective, answers)}
     if not objective.sources:
         best = next((s for s, tally in found.items() if np.isfinite(tally.valid).any()), None)
-        found = {best: found[best]} if best else {}
-    tallies = list(found.values()) or [nothing(view)]
+        found = {best: found[best]} if best else found
+    whole = summed(list(found.values()) or [nothing(view)])
     mute = [str(source) for source, tally in found.items() if not np.isfinite(tally.valid).any()]
-    reason = ""
+    said = []
     if mute and len(mute) < len(found):
-        reason = f"{' and '.join(mute)} told nothing, and the others' sum alone would be another ratio"
-    return Indicator(sliced(summed(tallies), objective), reason=reason)
+        said.append(f"{' and '.join(mute)} told nothing, and the others' sum alone would be another ratio")
+    for key, metric in objective.parts():
+        odd = sum(
+            impossible(each) for s in found for each in of_source(s, objective.service, str(metric), answers)
+        )
+        if odd:
+            said.append(f"{odd} values of {shown(key, str(metric))} that no number of events can be were left out")
+    if whole.clipped >= 1:
+        part = "good" if objective.bad is None else "bad"
+        said.append(f"{whole.clipped:,.0f} {part} events more than there were in all were left out")
+    return Indicator(sliced(whole, objective), reason="; ".join(said))
 
 
 def counting(objective: Objective, answers: dict[str, Outcomes]) -> list[str]:
@@ -132,7 +153,8 @@ def counted(
     objective: Objective, source: str, view: View, answers: dict[str, Outcomes], catalog: Catalog
 ) -> Tally:
     several = {
-        key: of_source(source, objective.service, str(metric), answers) for key, metric in objective.parts()
+        key: [possible(each) for each in of_source(source, objective.service, str(metric), answers)]
+        for key, metric in objective.parts()
     }
     kind = KINDS[objective.amounts or "count"]
     if kind == "counter" and any(len(found) > 1 for found in several.values()):
@@ -148,6 +170,16 @@ def counted(
 def of_source(source: str, service: str, metric: str, answers: dict[str, Outcomes]) -> list[Series]:
     items = (item for outcome in answers[metric] if outcome.source == source for item in outcome.reply.items)
     return [item for item in items if item.service == service and item.metric == metric]
+
+
+def possible(series: Series) -> Series:
+    """The series with gaps in place of what no number of events can be."""
+    values = series.values
+    return replace(series, values=np.where((values >= 0) & (values <= MOST), values, np.nan))
+
+
+def impossible(series: Series) -> int:
+    return int(np.count_nonzero((series.values < 0) | (series.values > MOST)))
 
 
 def together(several: Sequence[Series], metric: Metric, kind: Kind) -> Points:

@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from telemetry_mcp.analysis import composite
-from telemetry_mcp.analysis.burn import Evaluation, Pair, State, evaluate, pairs
+from telemetry_mcp.analysis.burn import Evaluation, State, evaluate, pairs
 from telemetry_mcp.analysis.forecast import PeriodForecast, expected_valid, period_forecast, rolling_exhaustion_ms
 from telemetry_mcp.analysis.sli import Compliance
 from telemetry_mcp.analysis.slo import (
@@ -158,12 +158,14 @@ def of_tallies(
 def unheard(plan: Plan, answers: Answers, catalog: Catalog) -> dict[str, Status]:
     """The sources that could have told of the window and did not, or not all of it."""
     wanted = plan.objective.sources
-    found: dict[str, Status] = {}
-    for metric in plan.metrics:
-        for outcome in answers[key_of(plan, plan.whole, metric, catalog)]:
-            if outcome.status in ("failed", "partial") and (not wanted or outcome.source in wanted):
-                found[outcome.source] = outcome.status
-    return found
+    views = [view for view in (plan.whole, plan.recent) if view]
+    told: dict[str, set[Status]] = {}
+    for key in dict.fromkeys(key_of(plan, view, metric, catalog) for view in views for metric in plan.metrics):
+        for outcome in answers[key]:
+            if outcome.status != "skipped" and (not wanted or outcome.source in wanted):
+                told.setdefault(outcome.source, set()).add(outcome.status)
+    short = {source: seen for source, seen in told.items() if seen & {"failed", "partial"}}
+    return {source: "failed" if seen == {"failed"} else "partial" for source, seen in short.items()}
 
 
 def composed(plan: Plan, parts: Sequence[Measured]) -> Measured:
@@ -222,9 +224,11 @@ def added(plan: Plan, totals: Sequence[Total]) -> Total:
 def standing(plan: Plan, found: Measured) -> Judged:
     ppm, whole = plan.objective.ppm, found.whole
     spent = budget(whole.bad, whole.valid, ppm, window_ms=plan.period_ms)
-    usual = [pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and fits(pair, plan)]
+    usual = [
+        pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and pair.long_ms <= history(plan)
+    ]
     burns = evaluate(found.last, ppm, usual, min_events=plan.objective.min_events)
-    lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.whole.window.duration_ms}
+    lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.period_ms and ms <= history(plan)}
     totals = {name: found.last(ms) for name, ms in lengths.items()}
     exhausted_in_ms, forecast = expected(plan, found, totals)
     word = verdict_of(plan, found, spent)
@@ -246,10 +250,9 @@ def finest(plan: Plan) -> int:
     return min(view.slice_ms for view in (plan.whole, plan.recent) if view)
 
 
-def fits(pair: Pair, plan: Plan) -> bool:
-    """Whether there is as much history as the pair looks back on."""
-    views = [view for view in (plan.before, plan.whole) if view]
-    return pair.long_ms <= sum(view.window.duration_ms for view in views)
+def history(plan: Plan) -> int:
+    """How far back there is anything to look at, in milliseconds."""
+    return sum(view.window.duration_ms for view in (plan.before, plan.whole) if view)
 
 
 def verdict_of(plan: Plan, found: Measured, spent: Budget) -> Verdict:
@@ -266,10 +269,10 @@ def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
     data = found.whole.data
     if burns.state in ("critical", "warning"):
         return burns.state
-    if data == "no_data":
-        return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
-    if data == "no_traffic":
+    if data == "no_traffic" and found.whole.coverage >= ENOUGH_COVERAGE:
         return "no_traffic"
+    if data == "no_data" or (burns.state == "no_data" and word != "UNKNOWN"):
+        return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
     if word == "UNKNOWN":
         return "unknown"
     return burns.state if burns.pairs else None
@@ -283,13 +286,15 @@ def expected(plan: Plan, found: Measured, totals: Mapping[str, Total]) -> tuple[
         return None, None
     recent, recent_ms = totals[name], BURN_WINDOWS[name]
     if plan.objective.calendar:
+        # Sums of shares are no amounts: of them only the ratio is of the same kind over any window.
+        amounts = recent.data == "ok" and found.tallies is not None
         forecast = period_forecast(
             found.whole,
             whole_period(plan, found),
             ppm,
             left_ms=max(0, plan.period_ms - plan.whole.window.duration_ms),
             recent=recent if recent.data == "ok" else None,
-            recent_ms=recent_ms if recent.data == "ok" else None,
+            recent_ms=recent_ms if amounts else None,
         )
         return forecast.exhausted_in_ms, forecast
     if found.tallies is not None:
@@ -302,7 +307,7 @@ def whole_period(plan: Plan, found: Measured) -> float:
     """What a calendar period will have been valid in all: what was so far, and for the rest as much as in the same
     hours of the weeks of the period before; without one, in proportion."""
     whole, window = found.whole, plan.whole.window
-    end_ms = window.start_ms + plan.period_ms
+    end_ms = plan.begun_ms + plan.period_ms
     before = found.tallies.before if found.tallies else None
     ahead = expected_valid(before, window.end_ms, end_ms) if before is not None else None
     if ahead is None:
