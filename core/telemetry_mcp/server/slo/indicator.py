@@ -81,8 +81,8 @@ def ratio(objective: Objective, view: View, answers: dict[str, Outcomes], catalo
     times, values = series(objective, metric, view, answers, catalog)
     values = values * (factor(catalog[metric].unit or "ratio", "ratio") or 1.0)
     outside = (values < -NOISE) | (values > 1 + NOISE)
-    what = shown("ratio", metric)
-    reason = f"{int(outside.sum())} values of {what} outside 0..1 were left out" if outside.any() else ""
+    odd = values_of(int(outside.sum()), shown("ratio", metric))
+    reason = f"without {odd} outside 0..1" if outside.any() else ""
     kind: Literal["success", "failure"] = "success" if objective.ratio_of == "good" else "failure"
     inside = np.clip(values[~outside], 0.0, 1.0)
     return Indicator(of_ratio(view.grid, times[~outside], inside, kind=kind), reason=reason)
@@ -91,6 +91,10 @@ def ratio(objective: Objective, view: View, answers: dict[str, Outcomes], catalo
 def shown(key: str, metric: str) -> str:
     """What a metric is called before a reader: a query of the objective's own by the key it stands under."""
     return key if metric.startswith("slo:") and metric.endswith(f":{key}") else metric
+
+
+def values_of(number: int, what: str) -> str:
+    return f"{number} value{'s' * (number != 1)} of {what}"
 
 
 def series(
@@ -122,10 +126,10 @@ def events(objective: Objective, view: View, answers: dict[str, Outcomes], catal
             impossible(each) for s in found for each in of_source(s, objective.service, str(metric), answers)
         )
         if odd:
-            said.append(f"{odd} values of {shown(key, str(metric))} that no number of events can be were left out")
+            said.append(f"without {values_of(odd, shown(key, str(metric)))} that no number of events can be")
     if whole.clipped >= 1:
         part = "good" if objective.bad is None else "bad"
-        said.append(f"{whole.clipped:,.0f} {part} events more than there were in all were left out")
+        said.append(f"without {whole.clipped:,.0f} {part} events more than there were in all")
     return Indicator(sliced(whole, objective), reason="; ".join(said))
 
 

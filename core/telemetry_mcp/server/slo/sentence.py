@@ -65,8 +65,8 @@ def nothing(judged: Judged) -> str:
         return f"No traffic: there were no events of {what} in this window, {untouched}{why(judged)}."
     if judged.data == "no_traffic":
         seen = f"the {measured(judged)} of this window that was measured"
-        return f"Unknown: there were no events of {what} in {seen}{why(judged)}."
-    return f"Unknown: no data of {what} in this window{why(judged)}."
+        return f"Unknown: there were no events of {what} in {seen}{alarm(judged)}{why(judged)}."
+    return f"Unknown: no data of {what} in this window{alarm(judged)}{why(judged)}."
 
 
 def measured(judged: Judged) -> str:
