@@ -77,12 +77,12 @@ def told(config: Config) -> list[str]:
 
 
 def test_a_ratio_of_counts_is_an_objective_on_events(reading: Callable[..., Config]) -> None:
-    config = reading(slo(ratio("increase(ok[5m])", "increase(all[5m])"), "[{target: 0.9995}]"))
+    config = reading(slo(ratio("ok", "all"), "[{target: 0.9995}]"))
     assert told(config) == []
     objective = config.objectives["shop"]
     assert (objective.kind, objective.service, objective.ppm) == ("events", "web-shop", 500)
     assert (objective.window, objective.sources, objective.amounts) == (28 * 86_400, ("prom",), "count")
-    assert queries(config, "prom") == {"slo:shop:good": "increase(ok[5m])", "slo:shop:total": "increase(all[5m])"}
+    assert queries(config, "prom") == {"slo:shop:good": "ok", "slo:shop:total": "all"}
 
 
 def test_counters_of_prometheus_are_asked_for_their_rate(reading: Callable[..., Config]) -> None:
@@ -363,3 +363,25 @@ def test_what_slo_generator_knows_and_we_do_not_is_said(
 )
 def test_only_a_plain_sum_of_counters_is_rewritten(query: str, asked: tuple[str, str]) -> None:
     assert promql.counter(query) == asked
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("increase(ok[5m])", ("rate(ok[5m])", "rate")),
+        ('sum(increase(ok{a="b"}[5m]))', ('sum(rate(ok{a="b"}[5m]))', "rate")),
+        ("sum by (job) (rate(ok[1m]))", ("sum by (job) (rate(ok[1m]))", "rate")),
+        ("irate(ok[1m])", ("irate(ok[1m])", "rate")),
+        ("sum(rate(ok[5m])) * 300", ("sum(rate(ok[5m])) * 300", "count")),
+        ("sum_over_time(ok[5m])", ("sum_over_time(ok[5m])", "count")),
+        ("ok", ("ok", "count")),
+    ],
+)
+def test_increases_over_a_range_are_asked_as_rates(query: str, asked: tuple[str, str]) -> None:
+    assert promql.change(query) == asked
+
+
+def test_an_event_is_counted_once_however_often_it_is_asked_for(reading: Callable[..., Config]) -> None:
+    config = reading(slo(ratio("sum(increase(ok[5m]))", "sum(increase(all[5m]))"), "[{target: 0.9}]"))
+    assert config.objectives["shop"].amounts == "rate"
+    assert queries(config, "prom")["slo:shop:total"] == "sum(rate(all[5m]))"

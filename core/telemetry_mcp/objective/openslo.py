@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from telemetry_mcp.objective.document import Backend, DocumentError, Node, Table
-from telemetry_mcp.objective.promql import counter
+from telemetry_mcp.objective.promql import change, counter
 
 API = "openslo/v1"
 KINDS = ("SLO", "SLI", "DataSource", "Service", "AlertPolicy", "AlertCondition", "AlertNotificationTarget")
@@ -103,11 +103,11 @@ class OpenSlo:
             )
         backend = self.backend(ratio.at("total", "metricSource"))
         queries = {key: query_of(ratio.at(key, "metricSource")) for key in keys}
-        table: Table = {**queries, "amounts": "count"}
-        if ratio.at("counter").value is True:
-            asked = {key: counter(query) for key, query in queries.items()} if backend.type == "prometheus" else {}
-            table = {**queries, "amounts": "counter"}
-            if asked and all(amounts == "rate" for _, amounts in asked.values()):
+        table: Table = {**queries, "amounts": "counter" if ratio.at("counter").value is True else "count"}
+        if backend.type == "prometheus":
+            fit = counter if table["amounts"] == "counter" else change
+            asked = {key: fit(query) for key, query in queries.items()}
+            if all(amounts == "rate" for _, amounts in asked.values()):
                 table = {**{key: query for key, (query, _) in asked.items()}, "amounts": "rate"}
         if method == "Occurrences":
             return table, backend
