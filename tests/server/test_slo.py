@@ -468,6 +468,32 @@ async def test_a_composite_is_unknown_when_a_member_is(make_desk: Callable[..., 
         assert answer["state"] in ("unknown", "no_data"), name
 
 
+@pytest.mark.parametrize(
+    ("bad", "status", "says"),
+    [
+        (1, "UNKNOWN", "Unknown: too little is known of x (a1, a2) at the same time; only 0.6 % of the window"),
+        (10, "BREACHED", "x (a1, a2) was bad for longer than its objective of 99 % allows; how fast it burns now"),
+    ],
+)
+async def test_a_composite_of_which_only_the_bad_is_known_has_no_share(
+    make_desk: Callable[..., Awaitable[Desk]], bad: int, status: str, says: str
+) -> None:
+    slos = {"a1": EVENTS, "a2": 'service = "shop"\nmetric = "saturation"', "x": COMPOSITES["both"]}
+    answer = await check(await make_desk(slos, a={"saturation": [(EVER, 0, 10.0), (30, 30 - bad, 90.0)]}))
+    assert (answer["status"], answer["state"], answer["compliance_percentage"]) == (status, "unknown", None)
+    assert answer["error_budget"]["consumed"] is None
+    assert set(answer["burn_rates"].values()) == {None}
+    assert answer["summary"].startswith(says)
+
+
+async def test_a_period_before_that_hardly_anybody_measured_is_no_trend(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    says = {"served": [(1000, 0, 10.0)], "failed": [(1000, 800, 5.0), (800, 0, 0.0)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=says))
+    assert (answer["status"], answer["previous"]) == ("COMPLIANT", None)
+
+
 # ---- the report
 
 

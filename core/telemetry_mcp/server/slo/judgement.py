@@ -222,28 +222,39 @@ def added(plan: Plan, totals: Sequence[Total]) -> Total:
 
 
 def standing(plan: Plan, found: Measured) -> Judged:
-    ppm, whole = plan.objective.ppm, found.whole
-    spent = budget(whole.bad, whole.valid, ppm, window_ms=plan.period_ms)
+    ppm = plan.objective.ppm
+    word = verdict_of(plan, found)
+    odd = lopsided(plan, found.whole)
+    whole = Total(0.0, 0.0, found.whole.unit, coverage=0.0) if odd else found.whole
     usual = [
         pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and pair.long_ms <= history(plan)
     ]
     burns = evaluate(found.last, ppm, usual, min_events=plan.objective.min_events)
     lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.period_ms and ms <= history(plan)}
     totals = {name: found.last(ms) for name, ms in lengths.items()}
-    exhausted_in_ms, forecast = expected(plan, found, totals)
-    word = verdict_of(plan, found, spent)
+    exhausted_in_ms, forecast = (None, None) if odd else expected(plan, found, totals)
+    before = found.before if found.before and found.before.coverage >= ENOUGH_COVERAGE else None
     return Judged(
         plan=plan,
         measured=found,
-        budget=spent,
+        budget=budget(whole.bad, whole.valid, ppm, window_ms=plan.period_ms),
         verdict=word,
         state=state_of(found, burns, word),
         burns=burns,
-        burn_rates={name: burn_rate(each.bad, each.valid, ppm) for name, each in totals.items()},
-        change=compare(whole, found.before, ppm) if found.before else None,
+        burn_rates={
+            name: None if lopsided(plan, each) else burn_rate(each.bad, each.valid, ppm)
+            for name, each in totals.items()
+        },
+        change=compare(whole, before, ppm) if before else None,
         exhausted_in_ms=exhausted_in_ms,
         forecast=forecast,
     )
+
+
+def lopsided(plan: Plan, whole: Total) -> bool:
+    """Whether no share can be told: what is bad in one member is bad for all, but what is good has to be known of
+    each. Where little is known of all at the same time, nearly all of that is bad."""
+    return bool(plan.objective.all_of) and whole.coverage < ENOUGH_COVERAGE
 
 
 def finest(plan: Plan) -> int:
@@ -255,12 +266,14 @@ def history(plan: Plan) -> int:
     return sum(view.window.duration_ms for view in (plan.before, plan.whole) if view)
 
 
-def verdict_of(plan: Plan, found: Measured, spent: Budget) -> Verdict:
+def verdict_of(plan: Plan, found: Measured) -> Verdict:
     """UNKNOWN where a source that counts was not heard and nothing else told; else by what was measured."""
     if found.tallies is not None:
         word = assess(found.tallies.whole, plan.objective.ppm, missing=plan.objective.missing).verdict
         return "UNKNOWN" if found.sparse else word
-    return verdict(spent) if found.whole.coverage >= ENOUGH_COVERAGE else "UNKNOWN"
+    whole = found.whole
+    enough = whole.coverage >= ENOUGH_COVERAGE
+    return verdict(budget(whole.bad, whole.valid, plan.objective.ppm)) if enough else "UNKNOWN"
 
 
 def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:

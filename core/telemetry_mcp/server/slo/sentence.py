@@ -26,7 +26,7 @@ def percentage(judged: Judged) -> int | float | None:
     found = judged.measured
     if found.sparse and found.kept:
         return None if found.kept.ratio is None else rounded(100 * found.kept.ratio, DIGITS)
-    if found.whole.ratio is None:
+    if found.whole.ratio is None or judged.budget.ratio is None:
         return None
     below = [100.0] * (found.whole.bad > 0) + [judged.plan.objective.objective] * judged.budget.breached
     return next(
@@ -50,12 +50,20 @@ def sentence(judged: Judged, catalog: Catalog) -> str:
         return f"Unknown: {said} in this window, too few to judge{alarm(judged)}{why(judged)}."
     if judged.data != "ok":
         return nothing(judged)
-    said = held(judged, catalog)
+    said = held(judged, catalog) if percentage(judged) is not None else at_once(judged)
     low = f"; only {measured(judged)} of the window was measured" * judged.low_coverage
     if judged.verdict == "UNKNOWN":
         needed = f"and {100 * ENOUGH_COVERAGE:g} % are needed to judge"
         return f"Unknown: {said}{low}, {needed}{alarm(judged)}{why(judged)}."
     return f"{said}{spent(judged)}{alarm(judged)}{low}{few(judged)}{why(judged)}."
+
+
+def at_once(judged: Judged) -> str:
+    """Of a composite of which too little is known for a share."""
+    if judged.verdict == "BREACHED":
+        goal = f"its objective of {judged.plan.objective.objective:g} %"
+        return f"{of_what(judged)} was bad for longer than {goal} allows"
+    return f"too little is known of {of_what(judged)} at the same time"
 
 
 def nothing(judged: Judged) -> str:
@@ -103,9 +111,11 @@ def held(judged: Judged, catalog: Catalog) -> str:
 
 def spent(judged: Judged) -> str:
     consumed = judged.budget.consumed
-    if consumed is None or not isfinite(consumed) or judged.budget.ppm == 0:
+    if consumed is None:
+        return ""
+    if not isfinite(consumed) or judged.budget.ppm == 0:
         return "; no error budget to spend"
-    share = f"{100 * consumed:.0f}"
+    share = f"{100 * consumed:,.0f}"
     if share == "100" and consumed != 1:
         share = "more than 100" if consumed > 1 else "nearly 100"
     return f"; {'less than 1' if share == '0' and consumed else share} % of the error budget is spent"
