@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from telemetry_mcp.config import read
+from telemetry_mcp.demo.emulator import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from telemetry_mcp.demo.emulator import Emulators
     from tests.server.conftest import Answer, Desk, OpenDesk
 
 
@@ -189,6 +191,25 @@ async def test_sources_are_summed_where_they_are_named_and_never_otherwise(
     assert summed["valid"] == 40 * 30 * 86_400
     assert first["valid"] == 10 * 30 * 86_400
     assert summed["burn_rates"]["1h"] == pytest.approx(first["burn_rates"]["1h"] / 4, rel=1e-3)
+
+
+async def test_of_several_sources_one_that_knows_nearly_all_is_taken(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    young = {"served": [(100, 0, 10.0)], "failed": [(100, 0, 0.0)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=young, b=steady(30)))
+    assert (answer["status"], answer["valid"]) == ("COMPLIANT", 30 * 30 * 86_400)
+
+
+async def test_a_configured_objective_may_be_of_a_service_that_no_source_lists(
+    world: Emulators, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    path = tmp_path / "plugins.toml"
+    query = 'avg(service_cpu_percent{service="payment-processor"})'
+    slo = f"service = 'web-shop'\nmetric = '{query}'\nthreshold = 99\nsources = 'prometheus'\nwindow = '1d'"
+    path.write_text(f"{CONFIG.read_text()}\n[slos.x]\n{slo}\n")
+    answer = await check(await open_desk(read(path, world.environ)))
+    assert (answer["status"], answer["service"]) == ("COMPLIANT", "web-shop")
 
 
 async def test_native_queries_are_counted_like_metrics(make_desk: Callable[..., Awaitable[Desk]]) -> None:

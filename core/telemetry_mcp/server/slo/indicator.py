@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ from telemetry_mcp.analysis.slo import objective_ppm
 from telemetry_mcp.analysis.tally import Tally, summed
 from telemetry_mcp.analysis.timeslice import of_slices, ratio_timeslices, timeslices
 from telemetry_mcp.catalog import Catalog, Metric
-from telemetry_mcp.merge import merge, numbers
+from telemetry_mcp.merge import NEARLY, merge, numbers
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.server.slo.plan import View
@@ -114,7 +114,7 @@ def events(objective: Objective, view: View, answers: dict[str, Outcomes], catal
     count the same events."""
     found = {source: counted(objective, source, view, answers, catalog) for source in counting(objective, answers)}
     if not objective.sources:
-        best = next((s for s, tally in found.items() if np.isfinite(tally.valid).any()), None)
+        best = most_complete(found)
         found = {best: found[best]} if best else found
     whole = summed(list(found.values()) or [nothing(view)])
     mute = [str(source) for source, tally in found.items() if not np.isfinite(tally.valid).any()]
@@ -131,6 +131,13 @@ def events(objective: Objective, view: View, answers: dict[str, Outcomes], catal
         part = "good" if objective.bad is None else "bad"
         said.append(f"without {whole.clipped:,.0f} {part} events more than there were in all")
     return Indicator(sliced(whole, objective), reason="; ".join(said))
+
+
+def most_complete(found: Mapping[str, Tally]) -> str | None:
+    """The first source in the file that measured nearly as much as any; None where nobody measured anything."""
+    shares = {source: float(np.isfinite(tally.valid).mean()) for source, tally in found.items()}
+    most = max(shares.values(), default=0.0)
+    return next((source for source, share in shares.items() if share and share >= NEARLY * most), None)
 
 
 def counting(objective: Objective, answers: dict[str, Outcomes]) -> list[str]:
