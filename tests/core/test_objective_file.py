@@ -178,6 +178,14 @@ def test_a_composite_is_made_of_its_objectives(reading: Callable[..., Config], m
         (slo(ratio("a", "b"), "[{target: 0.99}]", "Sometimes"), "shop: spec.budgetingMethod: found 'Sometimes'"),
         (slo("indicatorRef: none", "[{target: 0.9}]"), "It must name an SLI of the files (there are: none)"),
         (slo(ratio("a", "b"), "[{target: high}]"), "spec.objectives[0].target: found 'high'. It must be a number"),
+        (
+            slo(
+                f"indicator: {{spec: {{ratioMetric: {{raw: {metric('Prometheus', 'r')}, rawType: success}}}}}}",
+                "[{target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: 5m}]",
+                "Timeslices",
+            ),
+            "shop: spec.budgetingMethod: found 'Timeslices'. Of a raw ratio it must be Occurrences",
+        ),
         (slo(ratio("a", "b"), "[]"), "An SLO needs at least one objective"),
         (slo(ratio("a", "b", "Splunk"), "[{target: 0.9}]"), "its queries are for splunk. Name the source under"),
         (slo(ratio("a", "b"), "[{target: 0.9}]", window="[{duration: soon}]"), "It must be a duration such as 5m"),

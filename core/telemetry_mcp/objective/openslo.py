@@ -88,6 +88,9 @@ class OpenSlo:
             return table | ({} if method == "Occurrences" else slice_of(goal)), self.backend(source)
         ratio = sli.at("ratioMetric")
         if ratio.at("raw"):
+            if method == "Timeslices":
+                valid = "Of a raw ratio it must be Occurrences or RatioTimeslices, which weigh it by time"
+                raise DocumentError("spec.budgetingMethod", f"found {method!r}", valid)
             source = ratio.at("raw", "metricSource")
             kind = ratio.at("rawType").one_of("success", "failure")
             return {"ratio": query_of(source), "ratio_of": "good" if kind == "success" else "bad"}, self.backend(

@@ -93,6 +93,8 @@ def planned(call: Call, name: str | None, objective: Objective) -> Plan:
                 call.metric(metric)
         if leaf.objective.kind == "threshold" and leaf.objective.threshold is None:
             bounded(config.catalog, str(leaf.objective.metric))
+    if objective.calendar is None:
+        period(call.now_ms, config.defaults.lookback, hours=objective.window / 3600)
     return plan
 
 
