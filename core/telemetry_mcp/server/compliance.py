@@ -37,8 +37,8 @@ async def answer(
     else:
         wanted = ad_hoc(call, service, metric, threshold, hours, objective, comparison)
     plan = planned(call, slo, wanted)
-    if slo is None:
-        # What is configured is asked as it stands: a file of another system may name its services differently.
+    if wanted.service and all(plan.shown(metric) == metric for metric in plan.metrics):
+        # A query of the objective's own is asked as it stands: its file may name the service differently.
         await call.service(wanted.service)
     asked = questions([plan], config.catalog)
     outcomes = await call.ask_all(*asked.values())
