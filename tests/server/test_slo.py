@@ -423,6 +423,11 @@ async def test_a_calendar_month_begins_in_its_time_zone_and_forecasts_its_end(
     assert answer["period"]["consumed_of_elapsed"] == pytest.approx(0.3 * 36_000 / (elapsed / 1000), rel=0.01)
     assert answer["period"]["consumed_of_period"] == pytest.approx(0.3 * 36_000 / (28 * 864), rel=0.01)
     assert answer["period"]["consumed_at_end"] == pytest.approx(answer["period"]["consumed_of_period"], rel=0.01)
+    budget = answer["error_budget"]
+    assert budget["allowed_minutes"] == pytest.approx(elapsed / 10 / 60 / 1000, rel=0.01)
+    # 3 % of the events were bad for ten hours: as much as 18 minutes of an outage.
+    assert budget["allowed_minutes"] - budget["remaining_minutes"] == pytest.approx(18, rel=0.01)
+    assert "81 % of the error budget so far is spent, 45 % of the whole month's" in answer["summary"]
 
 
 async def test_a_calendar_window_says_its_own_bounds_whatever_its_slices(

@@ -237,7 +237,7 @@ def standing(plan: Plan, found: Measured) -> Judged:
     return Judged(
         plan=plan,
         measured=found,
-        budget=budget(whole.bad, whole.valid, ppm, window_ms=plan.period_ms),
+        budget=budget(whole.bad, whole.valid, ppm, window_ms=min(plan.period_ms, plan.whole.window.duration_ms)),
         verdict=word,
         state=state_of(found, burns, word),
         burns=burns,

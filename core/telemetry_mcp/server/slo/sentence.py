@@ -115,10 +115,19 @@ def spent(judged: Judged) -> str:
         return ""
     if not isfinite(consumed) or judged.budget.ppm == 0:
         return "; no error budget to spend"
+    calendar, forecast = judged.plan.objective.calendar, judged.forecast
+    if calendar is None:
+        return f"; {part(consumed)} of the error budget is spent"
+    of_all = forecast.consumed_of_period if forecast else None
+    whole = "" if of_all is None else f", {part(of_all)} of the whole {calendar}'s"
+    return f"; {part(consumed)} of the error budget so far is spent{whole}"
+
+
+def part(consumed: float) -> str:
     share = f"{100 * consumed:,.0f}"
     if share == "100" and consumed != 1:
         share = "more than 100" if consumed > 1 else "nearly 100"
-    return f"; {'less than 1' if share == '0' and consumed else share} % of the error budget is spent"
+    return f"{'less than 1' if share == '0' and consumed else share} %"
 
 
 def alarm(judged: Judged) -> str:
