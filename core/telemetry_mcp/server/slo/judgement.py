@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from telemetry_mcp.analysis import composite
-from telemetry_mcp.analysis.burn import Evaluation, Pair, State, evaluate, pairs
+from telemetry_mcp.analysis.burn import Evaluation, State, evaluate, pairs
 from telemetry_mcp.analysis.forecast import PeriodForecast, expected_valid, period_forecast, rolling_exhaustion_ms
 from telemetry_mcp.analysis.sli import Compliance
 from telemetry_mcp.analysis.slo import (
@@ -158,12 +158,14 @@ def of_tallies(
 def unheard(plan: Plan, answers: Answers, catalog: Catalog) -> dict[str, Status]:
     """The sources that could have told of the window and did not, or not all of it."""
     wanted = plan.objective.sources
-    found: dict[str, Status] = {}
-    for metric in plan.metrics:
-        for outcome in answers[key_of(plan, plan.whole, metric, catalog)]:
-            if outcome.status in ("failed", "partial") and (not wanted or outcome.source in wanted):
-                found[outcome.source] = outcome.status
-    return found
+    views = [view for view in (plan.whole, plan.recent) if view]
+    told: dict[str, set[Status]] = {}
+    for key in dict.fromkeys(key_of(plan, view, metric, catalog) for view in views for metric in plan.metrics):
+        for outcome in answers[key]:
+            if outcome.status != "skipped" and (not wanted or outcome.source in wanted):
+                told.setdefault(outcome.source, set()).add(outcome.status)
+    short = {source: seen for source, seen in told.items() if seen & {"failed", "partial"}}
+    return {source: "failed" if seen == {"failed"} else "partial" for source, seen in short.items()}
 
 
 def composed(plan: Plan, parts: Sequence[Measured]) -> Measured:
@@ -220,44 +222,58 @@ def added(plan: Plan, totals: Sequence[Total]) -> Total:
 
 
 def standing(plan: Plan, found: Measured) -> Judged:
-    ppm, whole = plan.objective.ppm, found.whole
-    spent = budget(whole.bad, whole.valid, ppm, window_ms=plan.period_ms)
-    usual = [pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and fits(pair, plan)]
+    ppm = plan.objective.ppm
+    word = verdict_of(plan, found)
+    odd = lopsided(plan, found.whole)
+    whole = Total(0.0, 0.0, found.whole.unit, coverage=0.0) if odd else found.whole
+    usual = [
+        pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and pair.long_ms <= history(plan)
+    ]
     burns = evaluate(found.last, ppm, usual, min_events=plan.objective.min_events)
-    lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.whole.window.duration_ms}
+    lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.period_ms and ms <= history(plan)}
     totals = {name: found.last(ms) for name, ms in lengths.items()}
-    exhausted_in_ms, forecast = expected(plan, found, totals)
-    word = verdict_of(plan, found, spent)
+    exhausted_in_ms, forecast = (None, None) if odd else expected(plan, found, totals)
+    before = found.before if found.before and found.before.coverage >= ENOUGH_COVERAGE else None
     return Judged(
         plan=plan,
         measured=found,
-        budget=spent,
+        budget=budget(whole.bad, whole.valid, ppm, window_ms=min(plan.period_ms, plan.whole.window.duration_ms)),
         verdict=word,
         state=state_of(found, burns, word),
         burns=burns,
-        burn_rates={name: burn_rate(each.bad, each.valid, ppm) for name, each in totals.items()},
-        change=compare(whole, found.before, ppm) if found.before else None,
+        burn_rates={
+            name: None if lopsided(plan, each) else burn_rate(each.bad, each.valid, ppm)
+            for name, each in totals.items()
+        },
+        change=compare(whole, before, ppm) if before else None,
         exhausted_in_ms=exhausted_in_ms,
         forecast=forecast,
     )
+
+
+def lopsided(plan: Plan, whole: Total) -> bool:
+    """Whether no share can be told: what is bad in one member is bad for all, but what is good has to be known of
+    each. Where little is known of all at the same time, nearly all of that is bad."""
+    return bool(plan.objective.all_of) and whole.coverage < ENOUGH_COVERAGE
 
 
 def finest(plan: Plan) -> int:
     return min(view.slice_ms for view in (plan.whole, plan.recent) if view)
 
 
-def fits(pair: Pair, plan: Plan) -> bool:
-    """Whether there is as much history as the pair looks back on."""
-    views = [view for view in (plan.before, plan.whole) if view]
-    return pair.long_ms <= sum(view.window.duration_ms for view in views)
+def history(plan: Plan) -> int:
+    """How far back there is anything to look at, in milliseconds."""
+    return sum(view.window.duration_ms for view in (plan.before, plan.whole) if view)
 
 
-def verdict_of(plan: Plan, found: Measured, spent: Budget) -> Verdict:
+def verdict_of(plan: Plan, found: Measured) -> Verdict:
     """UNKNOWN where a source that counts was not heard and nothing else told; else by what was measured."""
     if found.tallies is not None:
         word = assess(found.tallies.whole, plan.objective.ppm, missing=plan.objective.missing).verdict
         return "UNKNOWN" if found.sparse else word
-    return verdict(spent) if found.whole.coverage >= ENOUGH_COVERAGE else "UNKNOWN"
+    whole = found.whole
+    enough = whole.coverage >= ENOUGH_COVERAGE
+    return verdict(budget(whole.bad, whole.valid, plan.objective.ppm)) if enough else "UNKNOWN"
 
 
 def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
@@ -266,10 +282,10 @@ def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
     data = found.whole.data
     if burns.state in ("critical", "warning"):
         return burns.state
-    if data == "no_data":
-        return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
-    if data == "no_traffic":
+    if data == "no_traffic" and found.whole.coverage >= ENOUGH_COVERAGE:
         return "no_traffic"
+    if data == "no_data" or (burns.state == "no_data" and word != "UNKNOWN"):
+        return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
     if word == "UNKNOWN":
         return "unknown"
     return burns.state if burns.pairs else None
@@ -283,13 +299,15 @@ def expected(plan: Plan, found: Measured, totals: Mapping[str, Total]) -> tuple[
         return None, None
     recent, recent_ms = totals[name], BURN_WINDOWS[name]
     if plan.objective.calendar:
+        # Sums of shares are no amounts: of them only the ratio is of the same kind over any window.
+        amounts = recent.data == "ok" and found.tallies is not None
         forecast = period_forecast(
             found.whole,
             whole_period(plan, found),
             ppm,
             left_ms=max(0, plan.period_ms - plan.whole.window.duration_ms),
             recent=recent if recent.data == "ok" else None,
-            recent_ms=recent_ms if recent.data == "ok" else None,
+            recent_ms=recent_ms if amounts else None,
         )
         return forecast.exhausted_in_ms, forecast
     if found.tallies is not None:
@@ -302,7 +320,7 @@ def whole_period(plan: Plan, found: Measured) -> float:
     """What a calendar period will have been valid in all: what was so far, and for the rest as much as in the same
     hours of the weeks of the period before; without one, in proportion."""
     whole, window = found.whole, plan.whole.window
-    end_ms = window.start_ms + plan.period_ms
+    end_ms = plan.begun_ms + plan.period_ms
     before = found.tallies.before if found.tallies else None
     ahead = expected_valid(before, window.end_ms, end_ms) if before is not None else None
     if ahead is None:
