@@ -158,6 +158,7 @@ class Grids:
     def __init__(self, window: Window) -> None:
         self.window = window
         self.made: dict[tuple[Part, int], Floats] = {}
+        self.lags: dict[tuple[Part, Part, int], int] = {}
 
     def of(self, part: Part, step_ms: int) -> Floats:
         if (part, step_ms) not in self.made:
@@ -174,6 +175,12 @@ class Grids:
 
     def lag_ms(self, shown: Part, part: Part, shared: int) -> int:
         """By how much a part is behind the shown one: in the finest steps that both have, else in the grid's."""
+        key = (shown, part, shared)
+        if key not in self.lags:
+            self.lags[key] = self.found_lag_ms(shown, part, shared)
+        return self.lags[key]
+
+    def found_lag_ms(self, shown: Part, part: Part, shared: int) -> int:
         finest = max(shown.step_ms or shared, part.step_ms or shared, shared // FINEST_LAG)
         for step in (finest, shared) if finest * ALIKE < shared else (shared,):
             steps = lag_steps(self.of(shown, step), self.of(part, step))

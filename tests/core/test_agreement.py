@@ -206,3 +206,17 @@ def test_buckets_that_only_one_of_both_has_change_nothing(seed: int) -> None:
 def test_numbers_too_large_to_be_squared_are_unknown_and_not_wrong() -> None:
     found = compare(X * 1e300, X * 1e300)
     assert (found.bias, found.concordance, found.verdict) == (0, None, "agree")
+
+
+def test_noise_that_grows_with_an_incident_is_no_disagreement() -> None:
+    rng = np.random.default_rng(3)
+    level = np.full(288, 200.0)
+    level[150:165] = 1300.0
+    x, y = level * (1 + 0.02 * rng.standard_normal((2, 288)))
+
+    told = compare(x, y)
+
+    assert told.verdict == "agree"
+    assert told.intervals == ()
+    y[150:165] *= 0.6
+    assert len(compare(x, y).intervals) == 1

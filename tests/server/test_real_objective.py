@@ -103,7 +103,7 @@ async def standing(desk: Desk, name: str) -> Answer:
 
 async def test_events_are_counted_as_promql_counts_them(desk: Desk, prometheus: PrometheusServer) -> None:
     answer = await standing(desk, "native")
-    query = {"query": f"sum(increase({ALL}[7d]))", "time": prometheus.now_ms / 1000}
+    query = {"query": f"sum(increase({ALL}[7d]))", "time": str(prometheus.now_ms / 1000)}
     async with httpx.AsyncClient(base_url=prometheus.url, trust_env=False) as client:
         found: Any = (await client.get("/api/v1/query", params=query)).json()
     counted = float(found["data"]["result"][0]["value"][1])

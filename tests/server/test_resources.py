@@ -8,9 +8,9 @@ import pytest
 from mcp import MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from telemetry_mcp.config import Objective
 from telemetry_mcp.demo.fault import Fault
 from telemetry_mcp.demo.topology import MEMBERS
+from telemetry_mcp.objective.setting import Objective
 
 if TYPE_CHECKING:
     from telemetry_mcp.config import Config

@@ -80,7 +80,7 @@ def compare(x: Values, y: Values, *, least: float = 0.0, start_ms: int = 0, step
     and the tolerance t = max(5 % of median|x|, least). Where x is 0 more often than not, buckets in which both are
     0 are left out: they say nothing about a level.
     Disagreement: |d - b| > max(4 s, t) in three buckets in a row; or the mean of d - b over twelve beyond t and
-    five of its own robust deviations.
+    five of its own robust deviations. Where |x| is larger than usual, 5 % of what it is more is taken off first.
     """
     apart = y - x
     shared = np.flatnonzero(np.isfinite(apart))
@@ -109,10 +109,12 @@ def weighed(x: Values, y: Values, places: Places, least: float) -> tuple[Differe
     few = SUSTAINED if len(x) >= 4 * SUSTAINED else RUN
     strays = float(np.mean(np.abs(neighbours(rest, few)) > allowed)) > OUTLYING
     limit = max(INTERVAL_SIGMAS * sigma, allowed)
-    beyond = off > limit
+    # Noise grows with the level: in an incident six times as high as usual a share of that is no disagreement.
+    excess = np.maximum(off - np.maximum(RELATIVE * np.abs(x) - allowed, 0.0), 0.0)
+    beyond = excess > limit
     # Clipped, so that a few spikes do not look like something that lasts.
-    for first, end in sustained(np.clip(rest, -limit, limit), allowed):
-        inside = first + np.flatnonzero(off[first:end] > max(EDGE_SIGMAS * sigma, allowed))
+    for first, end in sustained(np.copysign(np.minimum(excess, limit), rest), allowed):
+        inside = first + np.flatnonzero(excess[first:end] > max(EDGE_SIGMAS * sigma, allowed))
         if len(inside) >= RUN:
             beyond[inside[0] : inside[-1] + 1] = True
     told = Difference(

@@ -30,7 +30,7 @@ def lag_steps(x: Values, y: Values) -> int:
     and by more than chance.
     """
     a, b = changes(x[-NEWEST:]), changes(y[-NEWEST:])
-    if not a.any() or not b.any():
+    if not a.any() or not b.any() or alike(a, b):
         return 0
     has_a, has_b = (a != 0).astype(np.float64), (b != 0).astype(np.float64)
     shared = products(has_a, has_b)
@@ -42,6 +42,12 @@ def lag_steps(x: Values, y: Values) -> int:
     if strength[best] < max(LEAST_CORRELATION, chance) or gain < max(LEAST_GAIN, chance):
         return 0
     return best - FURTHEST
+
+
+def alike(a: Values, b: Values) -> bool:
+    """Whether the two correlate so well as they are that no lag could explain more, as sources of one thing do."""
+    energy = float(np.sqrt((a @ (a * (b != 0))) * (b @ (b * (a != 0)))))
+    return float(a @ b) > (1 - LEAST_GAIN) * energy
 
 
 def products(a: Values, b: Values) -> Values:
