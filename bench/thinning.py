@@ -1,5 +1,6 @@
-"""What of real incidents survives when a series is thinned to the points of an answer: peaks of labelled events and
-the extremes of the series. Beside it what every k-th point, and the buckets' extremes alone, would have kept."""
+"""What of real incidents survives when a series is thinned to the points of an answer: peaks of labelled events,
+and the extremes. Beside it what every k-th point, and the buckets' extremes alone, would have kept.
+"""
 
 from __future__ import annotations
 

@@ -13,17 +13,22 @@ class Contained:
     error: BaseException | None = None
 
 
+OURS = (CancelledError, KeyboardInterrupt, GeneratorExit)
+"""What ends a call or the program, where it is raised in the event loop's thread."""
+
+
 @contextmanager
-def contain() -> Iterator[Contained]:
+def contain(*, passing: tuple[type[BaseException], ...] = OURS) -> Iterator[Contained]:
     """Keep the exception that the block raises: `with contain() as kept: ...`, then look at `kept.error`.
 
     For a plugin's code only: being imported by the registry, being asked by the fan-out. Cancellation and the
-    user's Ctrl-C pass; a plugin's sys.exit() does not.
+    user's Ctrl-C pass; a plugin's sys.exit() does not. In a worker thread neither comes from us: there nothing is
+    to pass.
     """
     kept = Contained()
     try:
         yield kept
-    except (CancelledError, KeyboardInterrupt, GeneratorExit):
+    except passing:
         raise
     except BaseException as error:  # noqa: BLE001 - a stranger's plugin may raise anything, and the others must live
         kept.error = error

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
 from telemetry_mcp.question import Question, SeriesQuery
@@ -50,6 +51,8 @@ PROSE = ("title", "reason", *OWN_WORDS)
 PROSE_LIMIT = 2000
 LAST_MS = 253_402_300_799_000
 """The end of the year 9999: a time beyond it was not in milliseconds."""
+LARGEST, LEAST = 1e100, 1e-100
+"""Sizes of numbers between which every measurement lies; what is larger is unknown, what is smaller is 0."""
 AHEAD_MS = 60_000
 """How far a source's clock may run before ours."""
 
@@ -77,9 +80,10 @@ def checked(item: T, instance: Instance, question: Question[T]) -> T:
     wanted = ITEMS[question.method]
     if not isinstance(item, wanted):
         raise TypeError(f"{question.method} must hand over {wanted.__name__}, not {type(item).__name__}")
+    changed: dict[str, Any] = {}
     if isinstance(item, Series):
         check_shape(item)
-    changed = {}
+        changed = numbers(item)
     for field in fields(cast("Any", item)):
         value = getattr(item, field.name)
         kinds = KINDS.get(str(field.type))
@@ -120,6 +124,30 @@ def check_shape(series: Series) -> None:
         raise TypeError(f"a Series of {values.shape} values has weights of {weights.shape}")
     if len(times) and not (times.min() >= 0 and times.max() <= LAST_MS):
         raise TypeError(f"timestamps_ms must be epoch milliseconds, not {times.max()}")
+
+
+def numbers(series: Series) -> dict[str, Any]:
+    """The arrays that are not as the maths behind needs them: int64 (unsigned times cannot be subtracted) and
+    float64 whose squares can be written."""
+    arrays = {"values": series.values, "weights": series.weights}
+    fit = {
+        name: measurable(array.astype(np.float64, copy=False))
+        for name, array in arrays.items()
+        if array is not None
+    }
+    changed: dict[str, Any] = {name: array for name, array in fit.items() if array is not arrays[name]}
+    if series.timestamps_ms.dtype != np.int64:
+        changed["timestamps_ms"] = series.timestamps_ms.astype(np.int64)
+    return changed
+
+
+def measurable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """No number where one is larger than anything that is measured, and 0 where it is nearer to 0."""
+    sizes = np.abs(values)
+    far, near = sizes > LARGEST, (sizes < LEAST) & (values != 0)
+    if not (far.any() or near.any()):
+        return values
+    return np.where(far, np.nan, np.where(near, 0.0, values))
 
 
 def asked_for(items: Sequence[Series], question: SeriesQuery, warnings: list[str]) -> list[Any]:

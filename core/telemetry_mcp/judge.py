@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from anyio import to_thread
 from numpy.typing import NDArray
 
 from telemetry_mcp.analysis.anomaly import DEFAULT_SENSITIVITY, TAU, Detection, Episode, Options, detect, episodes
-from telemetry_mcp.analysis.episode import gaps
+from telemetry_mcp.analysis.episode import LARGEST_SCORE, gaps
 from telemetry_mcp.analysis.sample import clean as settled
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.catalog import echo, suggest
@@ -18,9 +16,6 @@ from telemetry_mcp.detector import Detector
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.registry import Registry
 from telemetry_mcp.text import clean
-
-Samples = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Timestamps in epoch ms, sorted, and as many values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +26,9 @@ class Judge:
     name: str = ""
     detector: Detector | None = None
 
-    async def judged(self, series: Sequence[Samples]) -> list[Detection]:
-        """One Detection a series, worked out in a thread. What a plugin's detector raises is the reason why
-        nothing can be said of that series."""
-        return await to_thread.run_sync(
-            lambda: [self.detection(times, values) for times, values in series], abandon_on_cancel=True
-        )
-
     def detection(self, times: NDArray[np.int64], values: NDArray[np.float64]) -> Detection:
+        """What is unusual in one series; `times` are epoch ms. What a plugin's detector raises is the reason why
+        nothing can be said of it. It takes as long as that detector likes: for a worker thread."""
         if self.detector is None:
             return detect(times, values, **asdict(self.options))
         return self.scored(self.detector, times, values)
@@ -51,7 +41,7 @@ class Judge:
         expected = np.full(len(values), np.median(samples.values)) if samples.values.size else nothing
         found: tuple[Episode, ...] = ()
         reason = "it gave no score"
-        with contain() as kept:
+        with contain(passing=()) as kept:
             scores = fit(detector.score(times.copy(), values.copy(), causal=options.polled), len(values))
             if np.isfinite(scores).any():
                 reason = ""
@@ -96,8 +86,9 @@ def judge(registry: Registry, name: str | None, options: Options) -> Judge:
 
 
 def fit(scores: object, length: int) -> NDArray[np.float64]:
-    """The scores as the contract has them. Raises TypeError when they are not."""
-    array = np.asarray(scores, dtype=np.float64)
+    """The scores as the contract has them, at most as large as the built-in ones. Raises TypeError when they are
+    no numbers, or not one a point."""
+    array = np.asarray(scores)
     if array.shape != (length,):
         raise TypeError(f"score must return one number a point: {length}, not {array.shape}")
-    return array
+    return np.minimum(array.astype(np.float64, casting="same_kind"), LARGEST_SCORE)

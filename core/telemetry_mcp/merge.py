@@ -76,12 +76,18 @@ def remarks(merged: Iterable[Merged]) -> list[str]:
 def on_grid(service: str, metric: str, shares: Shares, spec: Metric, window: Window, step_ms: int) -> Merged:
     """The shown source's values on the grid, its gaps filled from those that agree, and every other part compared
     with it: by means, also where the larger value is shown, for a vendor's coarse sample is a mean itself."""
-    shown, rule = chosen(shares.parts, spec, window, step_ms)
+    what = f"{metric} of {service}"
+    inside = [within(part, window) for part in shares.parts]
+    shown, rule = chosen(inside, spec, window, step_ms)
     step = coarser(step_ms, shown)
     grids = Grids(window)
-    what = f"{metric} of {service}"
-    parts = [shown, *(part for part in shares.parts if part is not shown)]
+    parts = [shown, *(part for part in inside if part is not shown)]
     (shown, *rest), said = scaled(parts, rule, grids, step, what)
+    said += [
+        f"all that {given.source} gave of {what} lies outside the window: is its clock right?"
+        for given, part in zip(shares.parts, inside, strict=True)
+        if given.samples > part.samples == 0
+    ]
     least = TOLERATED.get(shares.unit, 0.0)
     others = [compared(shown, part, grids, step, least) for part in rest]
     notes = [note(shown, part, shares.unit) for part in others if differs(part)]
@@ -102,6 +108,18 @@ def on_grid(service: str, metric: str, shares: Shares, spec: Metric, window: Win
         rule=rule,
         upper=spec.kind == "percentile" and (shown.series > 1 or finer(shown, step)),
     )
+
+
+def within(part: Part, window: Window) -> Part:
+    """The part without samples from outside the window; what reaches into it from before stays."""
+    reach = part.step_ms or 1
+    first, end = np.searchsorted(part.timestamps_ms, [window.start_ms - reach + 1, window.end_ms])
+    if end - first == part.samples:
+        return part
+    kept = slice(int(first), int(end))
+    weights = None if part.weights is None else part.weights[kept]
+    times, values = part.timestamps_ms[kept], part.values[kept]
+    return replace(part, samples=len(times), timestamps_ms=times, values=values, weights=weights)
 
 
 def differs(part: Part) -> bool:
@@ -234,7 +252,9 @@ def filled(values: Floats, others: Sequence[Part], window: Window, step_ms: int,
         if found and found.bias is not None and fits and gaps.any():
             own = bucketed(part, window, step_ms, aggregate)
             gaps &= np.isfinite(own)
-            values[gaps] = own[gaps] - found.bias
+            # No share beyond the whole and no negative count: never further than either of both measured.
+            known = np.concatenate([values[np.isfinite(values)], own[np.isfinite(own)]])
+            values[gaps] = np.clip(own[gaps] - found.bias, known.min(), known.max())
             part = replace(part, filled=int(gaps.sum()))
         out.append(part)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +85,7 @@ def grouped(items: Sequence[Series]) -> dict[tuple[str, str], list[Series]]:
 
 def shares(service: str, metric: str, replies: Sequence[tuple[str, list[Series]]], spec: Metric) -> Shares:
     ordered = sorted(replies, key=lambda reply: reply[0] != spec.owner)
-    told = (declared_unit(several[0], spec) for _, several in ordered)
+    told = (first_unit(several, spec) for _, several in ordered)
     unit = spec.unit or next((unit for unit in told if unit), "")
     parts, warnings = [], []
     for source, several in ordered:
@@ -96,16 +96,19 @@ def shares(service: str, metric: str, replies: Sequence[tuple[str, list[Series]]
             warnings.append(f"{what}, which is not convertible to {unit}: not merged")
         if len(several) > 1:
             what = f"{source} gave {len(several)} series of {metric} for {service}"
-            warnings.append(f"{what}: their {spec.aggregate} is used; aggregate in its query")
+            left = len(several) - part.series
+            but = f" without the {left} whose unit is not convertible to {part.unit}" if left else ""
+            warnings.append(f"{what}: their {spec.aggregate} is used{but}; aggregate in its query")
     parts.sort(key=lambda part: part.factor is None)
     return Shares(unit, parts, warnings)
 
 
 def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = "") -> Part:
-    """One source's series of a metric, sorted, without non-numbers, in `unit`; a counter's as rates."""
-    declared = declared_unit(several[0], metric)
-    if metric.kind == "counter" and (not declared or declared != several[0].unit):
-        several = [risen(series) for series in several]
+    """One source's series of a metric, sorted, without non-numbers, in `unit`; a counter's as rates. Of several
+    those are left out whose unit cannot be converted to that of the first."""
+    declared = first_unit(several, metric)
+    own_unit = next((series.unit for series in several if series.unit), unit)
+    several = [told for series in several if (told := in_unit(series, declared, metric)) is not None]
     by = 1.0 if not declared or not unit else factor(declared, unit)
     timestamps, values, weights = joined(several)
     if metric.kind != "ratio":
@@ -125,7 +128,7 @@ def part_of(source: str, several: Sequence[Series], metric: Metric, unit: str = 
     return Part(
         source=source,
         query=several[0].query,
-        unit=several[0].unit or unit,
+        unit=own_unit,
         factor=by,
         step_ms=step_ms,
         samples=len(values),
@@ -145,6 +148,23 @@ def known(values: Floats, weights: Floats | None) -> NDArray[np.bool_]:
 def declared_unit(series: Series, metric: Metric) -> str:
     """The unit that a source declares for the values as they are shown: of a counter, that of its rate."""
     return COUNTED.get(canonical(series.unit), series.unit) if metric.kind == "counter" else series.unit
+
+
+def first_unit(several: Sequence[Series], metric: Metric) -> str:
+    """The first unit that is declared, of several series of one source; empty where there is none."""
+    return next((unit for series in several if (unit := declared_unit(series, metric))), "")
+
+
+def in_unit(series: Series, unit: str, metric: Metric) -> Series | None:
+    """A series in `unit`, a counter's as rates; one that declares no unit is taken to be in it. None where its own
+    cannot be converted."""
+    own = declared_unit(series, metric)
+    by = factor(own, unit) if own else 1.0
+    if by is None:
+        return None
+    if metric.kind == "counter" and (not own or own != series.unit):
+        series = risen(series)
+    return series if by == 1.0 else replace(series, values=series.values * by)
 
 
 def joined(several: Sequence[Series]) -> tuple[Ints, Floats, Floats | None]:

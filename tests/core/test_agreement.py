@@ -83,6 +83,22 @@ def test_flat_lines_with_noise_of_their_own_agree_though_they_do_not_correlate()
     assert compare(100 + noisy(), 112 + noisy(seed=2)).verdict == "offset"
 
 
+@pytest.mark.parametrize(("size", "sigma"), [(48, 2.5), (360, 4), (1440, 4)])
+def test_flat_lines_agree_also_where_single_buckets_are_further_apart_than_the_tolerance(
+    size: int, sigma: float
+) -> None:
+    x, y = 100 + noisy(size, 1, sigma), 100 + noisy(size, 2, sigma)
+    assert np.mean(np.abs(y - x) > tolerance(100, 0)) > 0.05
+    assert compare(x, y).verdict == "agree"
+
+
+@pytest.mark.parametrize("level", [100, 120])
+def test_a_constant_does_not_follow_what_moves_and_neither_the_other_way_round(level: float) -> None:
+    constant = np.full(400, float(level))
+    assert compare(wave(), constant).verdict == "diverge"
+    assert compare(constant, wave()).verdict == "diverge"
+
+
 def test_a_shape_is_not_doubted_by_fewer_than_six_buckets() -> None:
     x, y = np.array([10.0, 20, 10, 20, 15]), np.array([20.0, 10, 20, 10, 15])
     assert compare(x, y).verdict == "insufficient"

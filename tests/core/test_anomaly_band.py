@@ -267,3 +267,16 @@ def test_scores_are_capped_and_missing_only_where_there_is_no_number() -> None:
     scores = score(at, values)
     assert np.flatnonzero(np.isnan(scores)).tolist() == [100, 200]
     assert scores[300] == 99 == np.nanmax(scores)
+
+
+@pytest.mark.parametrize("size", [1e300, 1e160, 1e-310])
+@pytest.mark.parametrize("polled", [False, True])
+def test_numbers_whose_squares_cannot_be_written_are_judged_without_a_warning(size: float, polled: bool) -> None:
+    values = np.random.default_rng(0).standard_normal(3000) * size
+    at = np.arange(3000, dtype=np.int64) * 300_000
+
+    scores = score(at, values, causal=polled)
+
+    assert detect(at, values, polled=polled).confidence in ("normal", "low", "none")
+    assert scores.min() >= 0
+    assert scores.max() <= 99

@@ -44,6 +44,33 @@ def incident(**fields: Any) -> Incident:
     return Incident(**{"id": "P1", "title": "down", "status": "triggered", "opened_ms": HOUR.start_ms, **fields})
 
 
+@pytest.mark.parametrize("times", [np.uint64, np.int32, np.uint32])
+def test_arrays_of_other_numbers_become_those_of_the_model(times: Any) -> None:
+    given = Series("checkout", "cpu", np.array([5, 3], times), np.array([1, 2]), weights=np.array([1, 1]))
+    (told,) = fit(Reply([given]), instance(), CPU).items
+    assert (str(told.timestamps_ms.dtype), str(told.values.dtype)) == ("int64", "float64")
+    assert told.weights is not None
+    assert str(told.weights.dtype) == "float64"
+    assert (told.timestamps_ms.tolist(), told.values.tolist()) == ([5, 3], [1, 2])
+
+
+def test_numbers_beyond_every_measurement_are_unknown_and_those_next_to_0_are_0() -> None:
+    values = np.array([1.7e308, -1e101, 2.0**63, 5e-324, -1e-101, 0, np.inf, np.nan])
+    given = Series("checkout", "cpu", np.arange(8), values, weights=values)
+    (told,) = fit(Reply([given]), instance(), CPU).items
+    wanted = [np.nan, np.nan, 2.0**63, 0, 0, 0, np.nan, np.nan]
+    np.testing.assert_array_equal(told.values, wanted)
+    np.testing.assert_array_equal(told.weights, wanted)
+    assert values[0] == 1.7e308
+
+
+def test_numbers_as_they_should_be_are_not_copied() -> None:
+    given = series(1, 2, 3)
+    (told,) = fit(Reply([given]), instance(), CPU).items
+    assert told.values is given.values
+    assert told.timestamps_ms is given.timestamps_ms
+
+
 @pytest.mark.parametrize(
     ("item", "says"),
     [

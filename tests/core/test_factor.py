@@ -41,6 +41,13 @@ def test_what_does_not_move_together_has_no_factor() -> None:
     assert scale_factor(np.full(9, 50.0), np.full(9, 5000.0)) is None
 
 
+@pytest.mark.parametrize("by", [1e-320, 1e-200, 1e200, 1e306])
+def test_numbers_whose_squares_cannot_be_written_are_measured_all_the_same(by: float) -> None:
+    assert scale_factor(X, X * by) is None
+    assert scale_factor(X * by, X) is None
+    assert scale_factor(X * 1e150, X * 1e152) == 100
+
+
 def test_gaps_and_zeros_are_passed_over() -> None:
     x = np.array([*X, NAN, 1, 0])
     y = np.array([*(X * 1000), 7, NAN, 3])

@@ -1,12 +1,11 @@
-"""The built-in detector and a plugin's: the same episodes, the same options, and never on the event loop."""
+"""The built-in detector and a plugin's: the same episodes, the same options."""
 
-import threading
+from asyncio import CancelledError
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from anyio import create_task_group
-from anyio.lowlevel import checkpoint
 from numpy.typing import NDArray
 
 from telemetry_mcp import Detector, PluginSettings
@@ -33,11 +32,9 @@ class Distance(Detector):
 
     def __init__(self) -> None:
         super().__init__(PluginSettings(plugin="distance"))
-        self.threads: set[int] = set()
         self.causal: set[bool] = set()
 
     def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
-        self.threads.add(threading.get_ident())
         self.causal.add(causal)
         scores = np.abs(values - 100) / 2
         timestamps_ms[:] = 0
@@ -60,10 +57,10 @@ class Silent(Distance):
         return np.full(len(values), np.nan)
 
 
-async def test_the_built_in_detector_gets_every_option() -> None:
+def test_the_built_in_detector_gets_every_option() -> None:
     at, values = series()
     options = Options(sensitivity=2.0, direction="down", min_relative=0.3, period="none", guard=False, polled=True)
-    (detection,) = await Judge(options).judged([(at, values)])
+    detection = Judge(options).detection(at, values)
     direct = detect(
         at, values, sensitivity=2.0, direction="down", min_relative=0.3, period="none", guard=False, polled=True
     )
@@ -71,49 +68,64 @@ async def test_the_built_in_detector_gets_every_option() -> None:
     assert [episode.value for episode in detection.episodes] == [60]
 
 
-async def test_a_plugins_scores_become_episodes_by_the_same_rules() -> None:
+def test_a_plugins_scores_become_episodes_by_the_same_rules() -> None:
     at, values = series()
     at[200:] += 100 * MINUTE
     values[250] = np.nan
-    (detection,) = await Judge(Options(), "distance", Distance()).judged([(at, values)])
+    detection = Judge(Options(), "distance", Distance()).detection(at, values)
     assert [(e.value, e.direction, e.deviation) for e in detection.episodes] == [(150, "up", 25), (60, "down", 20)]
     assert (detection.method, detection.confidence, detection.missing) == ("distance", "normal", 1)
     assert detection.gaps == (Gap(int(at[199]), int(at[200])),)
 
 
-async def test_a_plugin_is_told_the_options_that_hold_for_it() -> None:
+def test_a_plugin_is_told_the_options_that_hold_for_it() -> None:
     detector = Distance()
     options = Options(sensitivity=10.5, direction="up", polled=True)
-    (detection,) = await Judge(options, "distance", detector).judged([series()])
+    detection = Judge(options, "distance", detector).detection(*series())
     assert detection.threshold == pytest.approx(22.75)
     assert [episode.value for episode in detection.episodes] == [150]
     assert detector.causal == {True}
     strict = Judge(replace(options, min_relative=0.6), "distance", detector)
-    assert (await strict.judged([series()]))[0].episodes == ()
+    assert strict.detection(*series()).episodes == ()
 
 
-async def test_no_detector_works_on_the_loops_own_thread() -> None:
-    detector = Distance()
-    await Judge(Options(), "distance", detector).judged([series(), series()])
-    assert len(detector.threads) == 1
-    assert threading.get_ident() not in detector.threads
+class Given(Distance):
+    """Gives what it was made with."""
+
+    def __init__(self, scores: Any) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def score(self, timestamps_ms: Any, values: Any, *, causal: bool = False) -> Any:
+        return self.scores
 
 
-async def test_the_loop_goes_on_while_many_series_are_judged() -> None:
-    turns = 0
+@pytest.mark.parametrize("score", [1e300, np.inf])
+def test_no_deviation_is_larger_than_the_largest_of_the_built_in_detector(score: float) -> None:
+    at, values = series()
+    scores = np.zeros(len(values))
+    scores[200] = score
+    detection = Judge(Options(min_relative=0), "own", Given(scores)).detection(at, values)
+    assert [episode.deviation for episode in detection.episodes] == [99]
 
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            await checkpoint()
-            turns += 1
 
-    async with create_task_group() as tasks:
-        tasks.start_soon(turn)
-        detections = await Judge().judged([series(4000)] * 40)
-        tasks.cancel_scope.cancel()
-    assert len(detections) == 40
-    assert turns > 10
+@pytest.mark.parametrize(
+    "scores", [np.zeros(400, complex), ["0"] * 400, [None] * 400, None, (0 for _ in range(400))]
+)
+def test_scores_that_are_no_numbers_are_refused(scores: Any) -> None:
+    detection = Judge(Options(), "own", Given(scores)).detection(*series())
+    assert (detection.episodes, detection.confidence) == ((), "none")
+    assert detection.reason.startswith("the detector own failed: ")
+
+
+@pytest.mark.parametrize("error", [CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit, StopIteration])
+def test_nothing_that_a_detector_raises_ends_the_call(error: type[BaseException]) -> None:
+    class Ending(Distance):
+        def score(self, timestamps_ms: Times, values: Numbers, *, causal: bool = False) -> Numbers:
+            raise error
+
+    detection = Judge(Options(), "own", Ending()).detection(*series())
+    assert detection.reason.startswith(f"the detector own failed: {error.__name__}")
 
 
 @pytest.mark.parametrize(
@@ -124,15 +136,15 @@ async def test_the_loop_goes_on_while_many_series_are_judged() -> None:
         (Silent, "it gave no score"),
     ],
 )
-async def test_a_detector_that_fails_says_why_and_finds_nothing(detector: type[Distance], reason: str) -> None:
-    (detection,) = await Judge(Options(), "own", detector()).judged([series()])
+def test_a_detector_that_fails_says_why_and_finds_nothing(detector: type[Distance], reason: str) -> None:
+    detection = Judge(Options(), "own", detector()).detection(*series())
     assert (detection.episodes, detection.confidence, detection.reason) == ((), "none", reason)
 
 
-async def test_a_series_without_a_number_is_not_judged() -> None:
+def test_a_series_without_a_number_is_not_judged() -> None:
     at, values = series()
     for by in (Judge(), Judge(Options(), "distance", Distance())):
-        (detection,) = await by.judged([(at, np.full(len(values), np.nan))])
+        detection = by.detection(at, np.full(len(values), np.nan))
         assert (detection.episodes, detection.confidence) == ((), "none")
 
 

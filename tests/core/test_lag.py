@@ -48,6 +48,15 @@ def test_a_short_series_shows_no_lag_for_it_could_be_chance() -> None:
     assert lag_steps(walk(16), late(walk(16), 2)) == 0
 
 
+def test_slow_changes_under_noise_show_no_lag_by_chance() -> None:
+    found = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        slow = 3 * np.cumsum(np.convolve(rng.normal(0, 1, 174), np.full(7, 1 / 7), "valid"))
+        found.append(lag_steps(slow + rng.normal(0, 1, 168), slow + rng.normal(0, 1, 168)))
+    assert np.count_nonzero(found) <= 3
+
+
 def test_a_gain_of_less_than_a_tenth_is_no_lag() -> None:
     slow = np.sin(np.arange(600) / 100)
     assert lag_steps(slow, late(slow, 2)) == 0

@@ -86,6 +86,27 @@ def test_the_only_one_with_a_number_is_shown_and_nobody_without_any() -> None:
     assert merged(given("a", [NAN] * 3), given("b", [NAN])).rule is None
 
 
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_source_whose_clock_is_a_day_off_is_not_shown_in_place_of_one_that_has_the_window(days: int) -> None:
+    (series,) = given("astray", wave()).reply.items
+    times = series.timestamps_ms + days * 86_400_000
+    one = merged(replied("astray", Series("checkout", "load", times, wave(), "count")), given("b", wave()))
+    assert (one.rule, one.parts[0].source) == ("only", "b")
+    np.testing.assert_array_equal(one.values, wave())
+    assert parts(one)["astray"].samples == 0
+    assert one.warnings == (
+        "all that astray gave of load of checkout lies outside the window: is its clock right?",
+    )
+
+
+def test_what_lies_outside_the_window_makes_nobody_more_complete() -> None:
+    (series,) = given("a", wave()).reply.items
+    late = replied("a", Series("checkout", "load", series.timestamps_ms + SIZE // 2 * MINUTE, wave(), "count"))
+    one = merged(late, given("b", wave(seed=2)))
+    assert one.parts[0].source == "b"
+    assert parts(one)["a"].samples == SIZE // 2
+
+
 # ---- gaps
 
 
@@ -97,6 +118,14 @@ def test_gaps_are_filled_from_a_source_that_agrees_without_its_bias_and_counted(
     assert one.values == pytest.approx(values)
     assert parts(one)["b"].filled == 7
     assert parts(one)["a"].filled == 0
+
+
+def test_a_gap_is_never_filled_with_more_than_anybody_measured() -> None:
+    good, other = np.full(SIZE, 99.9), np.full(SIZE, 99.2)
+    good[40:47], other[40:47] = NAN, 100
+    one = merged(given("a", good, "availability", "percent"), given("b", other, "availability", "percent"))
+    assert parts(one)["b"].filled == 7
+    assert one.values[40:47].tolist() == [100] * 7
 
 
 @pytest.mark.parametrize("other", [2 * wave(), wave(seed=2) * 3 - 100], ids=["offset", "diverge"])
@@ -206,6 +235,25 @@ def test_a_metric_without_a_unit_is_shown_in_the_first_that_is_declared() -> Non
     assert (one.unit, parts(one)["b"].factor, one.warnings) == ("ms", 1000, ())
     assert one.parts[1].difference is not None
     assert one.parts[1].difference.verdict == "agree"
+
+
+def test_label_sets_in_several_units_are_put_into_one_before_they_are_put_together() -> None:
+    both = replied(
+        "a", *given("a", wave(), unit="ms").reply.items, *given("a", wave() / 1000, unit="s").reply.items
+    )
+    one = merged(both)
+    assert one.unit == "ms"
+    assert one.values == pytest.approx(wave())
+    (undeclared,) = given("a", wave(), unit="").reply.items
+    assert merged(replied("a", undeclared, *both.reply.items)).values == pytest.approx(wave())
+
+
+def test_a_label_set_whose_unit_fits_no_other_is_left_out_and_that_is_said() -> None:
+    (odd,) = given("a", wave() * 7, unit="bananas").reply.items
+    one = merged(replied("a", *given("a", wave(), unit="ms").reply.items, odd))
+    np.testing.assert_array_equal(one.values, wave())
+    (said,) = one.warnings
+    assert "their mean is used without the 1 whose unit is not convertible to ms" in said
 
 
 # ---- kinds

@@ -77,12 +77,12 @@ def told(config: Config) -> list[str]:
 
 
 def test_a_ratio_of_counts_is_an_objective_on_events(reading: Callable[..., Config]) -> None:
-    config = reading(slo(ratio("increase(ok[5m])", "increase(all[5m])"), "[{target: 0.9995}]"))
+    config = reading(slo(ratio("ok", "all"), "[{target: 0.9995}]"))
     assert told(config) == []
     objective = config.objectives["shop"]
     assert (objective.kind, objective.service, objective.ppm) == ("events", "web-shop", 500)
     assert (objective.window, objective.sources, objective.amounts) == (28 * 86_400, ("prom",), "count")
-    assert queries(config, "prom") == {"slo:shop:good": "increase(ok[5m])", "slo:shop:total": "increase(all[5m])"}
+    assert queries(config, "prom") == {"slo:shop:good": "ok", "slo:shop:total": "all"}
 
 
 def test_counters_of_prometheus_are_asked_for_their_rate(reading: Callable[..., Config]) -> None:
@@ -178,6 +178,14 @@ def test_a_composite_is_made_of_its_objectives(reading: Callable[..., Config], m
         (slo(ratio("a", "b"), "[{target: 0.99}]", "Sometimes"), "shop: spec.budgetingMethod: found 'Sometimes'"),
         (slo("indicatorRef: none", "[{target: 0.9}]"), "It must name an SLI of the files (there are: none)"),
         (slo(ratio("a", "b"), "[{target: high}]"), "spec.objectives[0].target: found 'high'. It must be a number"),
+        (
+            slo(
+                f"indicator: {{spec: {{ratioMetric: {{raw: {metric('Prometheus', 'r')}, rawType: success}}}}}}",
+                "[{target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: 5m}]",
+                "Timeslices",
+            ),
+            "shop: spec.budgetingMethod: found 'Timeslices'. Of a raw ratio it must be Occurrences",
+        ),
         (slo(ratio("a", "b"), "[]"), "An SLO needs at least one objective"),
         (slo(ratio("a", "b", "Splunk"), "[{target: 0.9}]"), "its queries are for splunk. Name the source under"),
         (slo(ratio("a", "b"), "[{target: 0.9}]", window="[{duration: soon}]"), "It must be a duration such as 5m"),
@@ -189,7 +197,16 @@ def test_a_composite_is_made_of_its_objectives(reading: Callable[..., Config], m
             "apiVersion: openslo/v3\nkind: SLO",
             "apiVersion: found 'openslo/v3'. Valid: openslo/v1, sre.google.com/v2",
         ),
+        (slo("indicatorRef: [a]", "[{target: 0.9}]"), "spec.indicatorRef: found \"['a']\". It must be a text"),
+        (
+            slo(ratio("a", "b").replace("type: Prometheus", "metricSourceRef: {a: b}"), "[{target: 0.9}]"),
+            "be a text",
+        ),
+        ("apiVersion: openslo/v1\nkind: SLI\nmetadata: {}", "metadata.name: is missing"),
+        ("apiVersion: openslo/v1\nkind: DataSource\nmetadata: {name: d}", "d: spec.type: is missing"),
         ("a: [", "is not valid YAML"),
+        ("a: 2024-13-45", "is not valid YAML: month must be in 1..12"),
+        ("&a [*a]", "is nested too deeply"),
         ("apiVersion: openslo/v1\nkind: SLO\nmetadata: {}", "metadata.name: is missing"),
     ],
 )
@@ -209,6 +226,41 @@ def test_one_bad_document_spoils_no_other(reading: Callable[..., Config]) -> Non
 def test_the_same_name_twice_is_reported(reading: Callable[..., Config]) -> None:
     text = slo(ratio("a", "b"), "[{target: 0.99}]")
     assert "there is an objective 'shop' already" in told(reading(text, text))[0]
+
+
+def test_a_secret_that_is_in_the_wrong_place_is_not_quoted(reading: Callable[..., Config]) -> None:
+    text = slo(ratio("a", "b"), "[{target: '${TOKEN}'}]")
+    (problem,) = told(reading(text, TOKEN="hunter2-secret"))
+    assert "found '${TOKEN}'" in problem
+    assert "hunter2" not in problem
+
+
+def test_burn_rates_add_up_over_the_strictest_objective_that_leaves_a_budget(
+    reading: Callable[..., Config],
+) -> None:
+    one, other = f"{{target: 1, {ratio('a', 'b')}}}", f"{{target: 0.999, {ratio('c', 'd')}}}"
+    config = reading(slo("description: both", f"[{one}, {other}]"))
+    assert told(config) == []
+    assert {name: each.ppm for name, each in config.objectives.items()} == {
+        "shop-1": 0,
+        "shop-2": 1000,
+        "shop": 1000,
+    }
+
+
+@pytest.mark.parametrize("pattern", ["*.yaml", "**/*.yaml", "{folder}/*.yaml", "{folder}/0.yaml"])
+def test_a_pattern_may_be_absolute_too(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "0.yaml").write_text(slo(ratio("a", "b"), "[{target: 0.99}]"))
+    path = tmp_path / "plugins.toml"
+    path.write_text(f'{SOURCES}\n[slo_files.all]\npath = "{pattern.format(folder=tmp_path)}"\n')
+    assert list(read(path, {}).objectives) == ["shop"]
+
+
+@pytest.mark.parametrize("pattern", ["", ".", "**x/*.yaml"])
+def test_what_is_no_pattern_is_a_problem(tmp_path: Path, pattern: str) -> None:
+    path = tmp_path / "plugins.toml"
+    path.write_text(f'[slo_files.all]\npath = "{pattern}"\n')
+    assert len(told(read(path, {}))) == 1
 
 
 def test_no_file_is_a_problem(tmp_path: Path) -> None:
@@ -319,3 +371,25 @@ def test_what_slo_generator_knows_and_we_do_not_is_said(
 )
 def test_only_a_plain_sum_of_counters_is_rewritten(query: str, asked: tuple[str, str]) -> None:
     assert promql.counter(query) == asked
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("increase(ok[5m])", ("rate(ok[5m])", "rate")),
+        ('sum(increase(ok{a="b"}[5m]))', ('sum(rate(ok{a="b"}[5m]))', "rate")),
+        ("sum by (job) (rate(ok[1m]))", ("sum by (job) (rate(ok[1m]))", "rate")),
+        ("irate(ok[1m])", ("irate(ok[1m])", "rate")),
+        ("sum(rate(ok[5m])) * 300", ("sum(rate(ok[5m])) * 300", "count")),
+        ("sum_over_time(ok[5m])", ("sum_over_time(ok[5m])", "count")),
+        ("ok", ("ok", "count")),
+    ],
+)
+def test_increases_over_a_range_are_asked_as_rates(query: str, asked: tuple[str, str]) -> None:
+    assert promql.change(query) == asked
+
+
+def test_an_event_is_counted_once_however_often_it_is_asked_for(reading: Callable[..., Config]) -> None:
+    config = reading(slo(ratio("sum(increase(ok[5m]))", "sum(increase(all[5m]))"), "[{target: 0.9}]"))
+    assert config.objectives["shop"].amounts == "rate"
+    assert queries(config, "prom")["slo:shop:total"] == "sum(rate(all[5m]))"

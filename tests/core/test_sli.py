@@ -13,7 +13,6 @@ from telemetry_mcp.analysis.sli import (
     compliance,
     of_ratio,
     of_threshold,
-    windowed,
 )
 from telemetry_mcp.analysis.tally import total
 
@@ -138,17 +137,6 @@ def test_the_ratio_is_good_over_measured_whatever_the_order_of_the_samples() -> 
     assert compliance(at[order], values[order], start_ms=0, end_ms=end, threshold=80) == plain
     assert plain.good_ms + plain.bad_ms == plain.measured_ms <= plain.expected_ms
     assert sum(span.end_ms - span.start_ms for span in plain.violations) == plain.bad_ms
-
-
-def test_windows_inside_the_series_are_measured_from_the_same_samples() -> None:
-    at = np.arange(0, 3_600_000, 120_000)
-    values = np.where(at >= 3_300_000, 90.0, 70.0)
-    found = windowed(at, values, end_ms=3_600_000, windows_ms=(300_000, 3_600_000, 86_400_000), threshold=80)
-    assert list(found) == [300_000, 3_600_000, 86_400_000]
-    assert (found[300_000].ratio, found[300_000].method) == (0.2, "time_weighted")
-    assert found[3_600_000].bad_ms == 240_000
-    assert found[86_400_000].bad_ms == 240_000
-    assert found[86_400_000].coverage == pytest.approx(1 / 24)
 
 
 def test_nonsense_is_refused() -> None:

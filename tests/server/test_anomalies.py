@@ -326,6 +326,28 @@ async def test_a_series_that_ended_before_the_window_is_not_judged() -> None:
     assert answer["baseline"]["not_judged"] == ["cpu of checkout: no data since 2026-02-15T09:05:00Z"]
 
 
+async def test_a_series_that_stopped_inside_the_window_is_no_all_clear() -> None:
+    gone = source("metrics", {("checkout", "cpu"): daily}, until_ms=NOW_MS - HOUR)
+    async with asking(gone, source("other", {("basket", "cpu"): daily})) as ask:
+        one = await ask(service="checkout", metric="cpu")
+        every = await ask(metric="cpu")
+    assert one["anomalies_detected"] is None
+    assert one["summary"] == "Unknown: nothing unusual was seen; of 1 of 1 series too little is known"
+    assert one["baseline"]["low_confidence"] == ["cpu of checkout: no data since 2026-02-16T14:05:00Z"]
+    assert every["anomalies_detected"] == 0
+    assert every["summary"].endswith("that could be judged well; of 1 of 2 series too little is known")
+
+
+async def test_a_series_with_data_of_a_small_part_of_the_window_is_no_all_clear() -> None:
+    def seldom(times: Times) -> Numbers:
+        return np.where((times < NOW_MS - 20 * HOUR) | (times >= NOW_MS - HOUR), daily(times), np.nan)
+
+    async with asking(source("metrics", {("checkout", "cpu"): seldom})) as ask:
+        answer = await ask()
+    assert answer["anomalies_detected"] is None
+    assert answer["baseline"]["low_confidence"] == ["cpu of checkout: data of 21 % of the window only"]
+
+
 async def test_a_series_that_stopped_in_the_middle_of_an_outage_is_not_said_to_go_on() -> None:
     series = {("checkout", "cpu"): raised(NOW_MS - 4 * HOUR, NOW_MS, 900)}
     async with asking(source("metrics", series, until_ms=NOW_MS - 2 * HOUR), source("other", {})) as ask:
@@ -439,6 +461,16 @@ async def test_a_detector_that_does_not_come_to_an_end_leaves_everything_unknown
     assert answer["summary"].startswith("Unknown: ")
     (said,) = answer["baseline"]["not_judged"]
     assert said.startswith("cpu of any service: not judged within the deadline")
+
+
+def test_a_slow_detector_is_not_asked_once_more_for_every_series_that_is_too_late() -> None:
+    waiting = Waiting()
+    waiting.may_answer.set()
+    scan = scan_of((), ("cpu",), Window(NOW_MS - DAY, NOW_MS), 90 * 86_400)
+    outcome = Outcome("metrics", "scripted", "ok", told({("basket", "cpu"): daily})(scan.question))
+    seen = looked(scan, [outcome], Catalog(BUILT_IN), Judge(Options(), "own", waiting), lambda: True)
+    assert [finding.blind for finding in seen.findings] == [LATE]
+    assert not waiting.asked.is_set()
 
 
 def test_what_is_not_judged_in_time_is_named_and_the_rest_is_told() -> None:

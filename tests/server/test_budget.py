@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from pydantic import BaseModel
 
 from telemetry_mcp.config import Defaults
 from telemetry_mcp.server.app import INSTRUCTIONS
-from telemetry_mcp.server.budget import TOKEN
+from telemetry_mcp.server.budget import TOKEN, Size, fitted, smaller
+from telemetry_mcp.server.budget import tokens as count
 
 if TYPE_CHECKING:
     from telemetry_mcp.config import Config
@@ -32,7 +35,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def estimated(answer: Answer) -> int:
-    return len(TOKEN.findall(answer.text))
+    return len(TOKEN.findall(answer.text.encode()))
 
 
 def tokens(text: str) -> int:
@@ -63,6 +66,44 @@ async def test_the_estimate_is_what_a_tokenizer_counts_or_a_little_more(ask: Ask
         answer = await ask(tool, **arguments)
         counted = tokens(answer.text)
         assert counted <= estimated(answer) <= 1.15 * counted, tool
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "订单服务节点数据库",
+        "служба-заказов",
+        "支払いサービス",
+        "결제처리서비스",
+        "بوابةالدفع",
+        "checkout-7f9c6d5b8-xkq2z",
+    ],
+)
+def test_names_in_any_script_are_not_counted_for_less_than_they_cost(text: str) -> None:
+    assert tokens(text) <= len(TOKEN.findall(text.encode())) <= 2.5 * tokens(text)
+
+
+class Lines(BaseModel):
+    """An answer that is as long as it is let."""
+
+    said: list[str]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 30, 333, 1000, 2900])
+def test_the_largest_that_fits_is_found_in_few_tries(max_tokens: int) -> None:
+    tried = []
+
+    def make(size: Size) -> Lines:
+        tried.append(size)
+        return Lines(said=[*size.note, *(["a word"] * size.points)])
+
+    wished = Size(2000, 8)
+    answer = fitted(make, wished, max_tokens, "ask again")
+    last = tried[-1]
+    assert len(tried) <= 8
+    fitting = [size for size in smaller(wished) if count(make(replace(size, note=last.note))) <= max_tokens]
+    assert last.points == (fitting or [Size(0, 0)])[0].points
+    assert (count(answer) <= max_tokens) is bool(fitting)
 
 
 @pytest.mark.parametrize("max_tokens", [700, 900, 1500])

@@ -28,16 +28,20 @@ class Twin(Source):
         lacks: int = 0
         drop: int = 0
         turned: bool = False
+        fine: int = 1
+        since: int = 0
 
     async def fetch_series(self, query: SeriesQuery) -> Reply[Series]:
         own = self.settings
-        at = np.arange(query.window.start_ms, query.window.end_ms, query.step_ms)
+        at = np.arange(query.window.start_ms, query.window.end_ms, query.step_ms // own.fine)
         size = len(at)
         walk = 100 + np.cumsum(np.random.default_rng(1).normal(0, 1, size + 10))
         values = own.times * (walk[10 - own.late : size + 10 - own.late] if not own.turned else walk[:size][::-1])
         values[size // 2 : size // 2 + own.lacks] = np.nan
         for k in range(own.drop):
             values[60 + 60 * k : 70 + 60 * k] *= 0.5
+        if own.since:
+            values[at < NOW_MS - 3_600_000 * own.since] = np.nan
         names = query.services or ("cache-redis",)
         return Reply([Series(name, "load", at, values, own.says, {}, "the query") for name in names])
 
@@ -53,8 +57,10 @@ Twins = Callable[..., Awaitable["Answer"]]
 def twins(open_desk: OpenDesk, world: Emulators, tmp_path: Path) -> Twins:
     """Asks for the last day of two sources of one series: `first` as it is, `second` with these settings."""
 
-    async def ask(*, metric: str = "", first: str = "", per_source: bool = False, **second: Any) -> Answer:
-        (tmp_path / "twin.py").write_text(PLUGIN)
+    async def ask(
+        *, metric: str = "", first: str = "", per_source: bool = False, compare_to: str = "", **second: Any
+    ) -> Answer:
+        (tmp_path / "twin.py").write_text(PLUGIN.replace("NOW_MS", str(world.clock())))
         lines = [
             f"{name} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
             for name, value in second.items()
@@ -64,7 +70,12 @@ def twins(open_desk: OpenDesk, world: Emulators, tmp_path: Path) -> Twins:
         own += table.format("second", "\n".join(lines))
         (tmp_path / "plugins.toml").write_text(CONFIG.read_text() + own)
         desk = await open_desk(read(tmp_path / "plugins.toml", world.environ))
-        arguments = {"service": "cache-redis", "metric_type": "load", "per_source": per_source}
+        arguments = {
+            "service": "cache-redis",
+            "metric_type": "load",
+            "per_source": per_source,
+            "compare_to": compare_to or None,
+        }
         return await desk.ask("query_historical_metrics", **arguments)
 
     return ask
@@ -170,3 +181,17 @@ async def test_a_counter_is_shown_as_its_rate_in_history_and_now(
     assert (answer["unit"], answer["statistics"]["min"], answer["statistics"]["max"]) == ("per_s", 1.5, 1.5)
     now = await desk.ask("get_current_metrics", service="cache-redis", metrics=["calls"])
     assert now["metrics"] == {"calls": 1.5}
+
+
+async def test_a_sources_own_percentiles_are_never_averaged(twins: Twins) -> None:
+    answer = await twins(metric='kind = "percentile"', first="fine = 4", fine=4, per_source=True)
+    first, _ = answer["per_source"]
+    assert first["points"]["values"] == answer["series"]["values"]
+
+
+async def test_a_comparison_with_another_sources_past_is_said(twins: Twins) -> None:
+    answer = await twins(first="since = 24", times=1.3, compare_to="previous")
+    assert answer["per_source"][0]["source"] == "first"
+    said = "compared with what second says, for it is shown in the earlier window and first in this one"
+    assert said in answer["warnings"]
+    assert said not in (await twins(times=1.3, compare_to="previous"))["warnings"]

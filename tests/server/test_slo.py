@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from telemetry_mcp.config import read
+from telemetry_mcp.demo.emulator import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from telemetry_mcp.demo.emulator import Emulators
     from tests.server.conftest import Answer, Desk, OpenDesk
 
 
@@ -29,6 +31,8 @@ class Ledger(Source):
     async def fetch_series(self, query: SeriesQuery) -> Reply[Series]:
         if self.settings.down:
             raise UpstreamError("out of order")
+        if "coarse" in self.settings.says and query.step_ms > 60_000:
+            return Reply(partial="no steps as coarse")
         window = query.window
         at = np.arange(window.start_ms, window.end_ms, query.step_ms)
         ago_h = self.settings.now_s / 3600 - at / 3_600_000
@@ -157,7 +161,7 @@ async def test_an_objective_of_100_percent_has_no_budget_and_no_division(
     assert (broken["status"], broken["error_budget"]["consumed"]) == ("BREACHED", None)
     assert broken["error_budget"]["allowed_events"] == 0
     assert broken["state"] == "critical"
-    assert "no error budget to spend" in broken["summary"]
+    assert broken["summary"].endswith("no error budget to spend; more was bad in the last 1 h (page).")
 
 
 async def test_one_error_among_few_events_pages_nobody(make_desk: Callable[..., Awaitable[Desk]]) -> None:
@@ -187,6 +191,25 @@ async def test_sources_are_summed_where_they_are_named_and_never_otherwise(
     assert summed["valid"] == 40 * 30 * 86_400
     assert first["valid"] == 10 * 30 * 86_400
     assert summed["burn_rates"]["1h"] == pytest.approx(first["burn_rates"]["1h"] / 4, rel=1e-3)
+
+
+async def test_of_several_sources_one_that_knows_nearly_all_is_taken(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    young = {"served": [(100, 0, 10.0)], "failed": [(100, 0, 0.0)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=young, b=steady(30)))
+    assert (answer["status"], answer["valid"]) == ("COMPLIANT", 30 * 30 * 86_400)
+
+
+async def test_a_configured_objective_may_be_of_a_service_that_no_source_lists(
+    world: Emulators, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    path = tmp_path / "plugins.toml"
+    query = 'avg(service_cpu_percent{service="payment-processor"})'
+    slo = f"service = 'web-shop'\nmetric = '{query}'\nthreshold = 99\nsources = 'prometheus'\nwindow = '1d'"
+    path.write_text(f"{CONFIG.read_text()}\n[slos.x]\n{slo}\n")
+    answer = await check(await open_desk(read(path, world.environ)))
+    assert (answer["status"], answer["service"]) == ("COMPLIANT", "web-shop")
 
 
 async def test_native_queries_are_counted_like_metrics(make_desk: Callable[..., Awaitable[Desk]]) -> None:
@@ -268,6 +291,110 @@ async def test_too_little_history_is_no_verdict(make_desk: Callable[..., Awaitab
     assert "only 28 % of the window was measured, and 50 % are needed to judge" in answer["summary"]
 
 
+async def test_what_no_number_of_events_can_be_is_left_out_and_said(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    says = steady(10, (30, 20, -1.0)) | {"served": [(EVER, 0, 10.0), (50, 40, 1e300)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=says))
+    assert answer["compliance_percentage"] == 100
+    assert answer["data_coverage"] == pytest.approx(1 - 20 / 720, abs=1e-3)
+    odd = [f"without 120 values of {metric} that no number of events can be" for metric in ("failed", "served")]
+    assert answer["summary"].endswith(f"({'; '.join(odd)}).")
+
+
+async def test_one_odd_series_spoils_no_other_line_of_the_report(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    slos = {"odd": EVENTS, "fine": 'service = "shop"\nmetric = "saturation"'}
+    says = {"served": [(EVER, 0, -5.0)], "failed": [(EVER, 0, 0.0)], "saturation": [(EVER, 0, 10.0)]}
+    report = await (await make_desk(slos, a=says)).read("telemetry://sli-report")
+    assert [(row["slo"], row["status"], row["state"]) for row in report["objectives"]] == [
+        *(("odd", "UNKNOWN", "unknown"), ("fine", "COMPLIANT", "healthy")),
+    ]
+
+
+async def test_more_errors_than_requests_are_cut_and_said(make_desk: Callable[..., Awaitable[Desk]]) -> None:
+    answer = await check(await make_desk({"x": EVENTS}, a=steady(10, (30, 20, 15.0))))
+    assert answer["valid"] - answer["good"] == 10 * 36_000
+    assert "(without 180,000 bad events more than there were in all)" in answer["summary"]
+
+
+async def test_hardly_any_measured_time_without_traffic_is_unknown(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    answer = await check(await make_desk({"x": EVENTS}, a={"served": [(7, 0, 0.0)], "failed": [(7, 0, 0.0)]}))
+    assert (answer["status"], answer["state"]) == ("UNKNOWN", "unknown")
+    what = "there were no events of failed and served for shop"
+    assert answer["summary"] == f"Unknown: {what} in the 0.97 % of this window that was measured."
+
+
+async def test_an_alarm_is_in_the_sentence_of_what_cannot_be_judged(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    young = {"served": [(50, 0, 10.0)], "failed": [(50, 0, 0.0), (1, 0, 5.0)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=young))
+    assert (answer["status"], answer["state"]) == ("UNKNOWN", "critical")
+    assert "Unknown: " in answer["summary"]
+    assert answer["summary"].endswith("it burns at 500 times the sustainable rate over 1 h (page).")
+
+
+async def test_an_alarm_of_the_last_hours_is_told_where_the_window_is_unknown(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    desk = await make_desk({"x": EVENTS}, a=steady(10, (1, 0, 5.0)) | {"coarse": [(0, 0, 0.0)]})
+    answer = await check(desk)
+    assert (answer["status"], answer["state"], answer["data_coverage"]) == ("UNKNOWN", "critical", 0)
+    assert (
+        "Unknown: no data of failed and served for shop in this window; it burns at 500 times" in answer["summary"]
+    )
+
+
+@pytest.mark.parametrize(("since", "state"), [(10, "unknown"), (200, "no_data")])
+async def test_what_is_not_heard_any_more_is_unknown_in_words_too(
+    make_desk: Callable[..., Awaitable[Desk]], since: int, state: str
+) -> None:
+    says = {"served": [(EVER, since, 10.0)], "failed": [(EVER, since, 0.0)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=says))
+    assert (answer["status"], answer["state"]) == ("COMPLIANT", state)
+    assert "; how fast it burns now is unknown" in answer["summary"]
+
+
+async def test_a_share_is_never_rounded_up_to_what_it_misses(make_desk: Callable[..., Awaitable[Desk]]) -> None:
+    near = EVENTS.replace("99.9", "99.99")
+    missed = await check(await make_desk({"x": near}, a=steady(10, (EVER, 0, 0.001004))))
+    assert missed["status"] == "BREACHED"
+    assert missed["compliance_percentage"] == pytest.approx(99.98996)
+    assert "more than 100 % of the error budget is spent" in missed["summary"]
+    tiny = EVENTS.replace("99.9", "99.9999")
+    kept = await check(await make_desk({"x": tiny}, a=steady(100, (100, 99, 0.01))))
+    assert kept["status"] == "COMPLIANT"
+    assert 99.9999 < kept["compliance_percentage"] < 100
+
+
+async def test_the_last_bits_of_a_ratio_are_no_fault(make_desk: Callable[..., Awaitable[Desk]]) -> None:
+    slo = 'service = "shop"\nratio = "saturation"\nobjective = 99\nwindow = "7d"'
+    answer = await check(await make_desk({"x": slo}, a={"saturation": [(EVER, 0, 100.00000000001)]}))
+    assert (answer["status"], answer["compliance_percentage"], answer["data_coverage"]) == ("COMPLIANT", 100, 1)
+
+
+async def test_a_native_ratio_out_of_range_is_called_by_its_key(make_desk: Callable[..., Awaitable[Desk]]) -> None:
+    slo = 'service = "shop"\nratio = "q()"\nsources = "a"\nobjective = 99\nwindow = "7d"'
+    answer = await check(await make_desk({"x": slo}, a={"ratio": [(EVER, 0, 1.0), (10, 0, 99.0)]}))
+    assert "(without 300 values of ratio outside 0..1)" in answer["summary"]
+
+
+async def test_a_pair_that_nothing_can_fire_is_marked(make_desk: Callable[..., Awaitable[Desk]]) -> None:
+    answer = await check(await make_desk({"x": EVENTS.replace("99.9", "90")}, a=steady(10, (1, 0, 10.0))))
+    assert [alert.get("attainable") for alert in answer["burn_alerts"]] == [False, None, None, None]
+
+
+async def test_a_configured_objective_is_asked_as_it_stands(make_desk: Callable[..., Awaitable[Desk]]) -> None:
+    desk = await make_desk({"x": EVENTS}, a=steady(10))
+    answer = await desk.ask("check_sli_compliance", slo="x", threshold=5)
+    assert answer.is_error
+    assert "leave them out" in answer.text
+
+
 # ---- other kinds
 
 
@@ -296,6 +423,38 @@ async def test_a_calendar_month_begins_in_its_time_zone_and_forecasts_its_end(
     assert answer["period"]["consumed_of_elapsed"] == pytest.approx(0.3 * 36_000 / (elapsed / 1000), rel=0.01)
     assert answer["period"]["consumed_of_period"] == pytest.approx(0.3 * 36_000 / (28 * 864), rel=0.01)
     assert answer["period"]["consumed_at_end"] == pytest.approx(answer["period"]["consumed_of_period"], rel=0.01)
+    budget = answer["error_budget"]
+    assert budget["allowed_minutes"] == pytest.approx(elapsed / 10 / 60 / 1000, rel=0.01)
+    # 3 % of the events were bad for ten hours: as much as 18 minutes of an outage.
+    assert budget["allowed_minutes"] - budget["remaining_minutes"] == pytest.approx(18, rel=0.01)
+    assert "81 % of the error budget so far is spent, 45 % of the whole month's" in answer["summary"]
+
+
+async def test_a_calendar_window_says_its_own_bounds_whatever_its_slices(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    calendar = 'calendar = "month"\ntime_zone = "Asia/Kolkata"\nslice = "1h"\nslice_objective = 99'
+    answer = await check(await make_desk({"x": EVENTS.replace('window = "30d"', calendar)}, a=steady(10)))
+    assert (answer["period"]["start"], answer["period"]["end"]) == ("2026-01-31T18:30:00Z", "2026-02-28T18:30:00Z")
+
+
+async def test_a_short_look_back_is_enough_for_a_short_calendar_window(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    slos = {"x": EVENTS.replace('window = "30d"', 'calendar = "day"') + '\n[defaults]\nlookback = "7d"'}
+    assert (await check(await make_desk(slos, a=steady(10))))["status"] == "COMPLIANT"
+
+
+async def test_a_composite_over_a_calendar_window_spends_its_budget_no_faster_than_its_members(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    month = "99\ncalendar = 'month'"
+    slos = {"a1": EVENTS.replace("99.9", "99"), "x": f"weighted = {{ a1 = 2 }}\nobjective = {month}"}
+    slos["one"] = EVENTS.replace('99.9\nwindow = "30d"', month)
+    desk = await make_desk(slos, a=steady(10, (EVER, 0, 0.05), (7, 0, 0.4)))
+    answer, one = await check(desk), await check(desk, "one")
+    assert answer["exhaustion"] is not None
+    assert answer["exhaustion"][:13] == one["exhaustion"][:13]
 
 
 COMPOSITES = {
@@ -335,6 +494,32 @@ async def test_a_composite_is_unknown_when_a_member_is(make_desk: Callable[..., 
         assert answer["state"] in ("unknown", "no_data"), name
 
 
+@pytest.mark.parametrize(
+    ("bad", "status", "says"),
+    [
+        (1, "UNKNOWN", "Unknown: too little is known of x (a1, a2) at the same time; only 0.6 % of the window"),
+        (10, "BREACHED", "x (a1, a2) was bad for longer than its objective of 99 % allows; how fast it burns now"),
+    ],
+)
+async def test_a_composite_of_which_only_the_bad_is_known_has_no_share(
+    make_desk: Callable[..., Awaitable[Desk]], bad: int, status: str, says: str
+) -> None:
+    slos = {"a1": EVENTS, "a2": 'service = "shop"\nmetric = "saturation"', "x": COMPOSITES["both"]}
+    answer = await check(await make_desk(slos, a={"saturation": [(EVER, 0, 10.0), (30, 30 - bad, 90.0)]}))
+    assert (answer["status"], answer["state"], answer["compliance_percentage"]) == (status, "unknown", None)
+    assert answer["error_budget"]["consumed"] is None
+    assert set(answer["burn_rates"].values()) == {None}
+    assert answer["summary"].startswith(says)
+
+
+async def test_a_period_before_that_hardly_anybody_measured_is_no_trend(
+    make_desk: Callable[..., Awaitable[Desk]],
+) -> None:
+    says = {"served": [(1000, 0, 10.0)], "failed": [(1000, 800, 5.0), (800, 0, 0.0)]}
+    answer = await check(await make_desk({"x": EVENTS}, a=says))
+    assert (answer["status"], answer["previous"]) == ("COMPLIANT", None)
+
+
 # ---- the report
 
 
@@ -364,4 +549,6 @@ async def test_a_calendar_period_that_has_just_begun_remembers_the_one_before(
     answer = await check(await make_desk({"x": slo}, a=steady(10, (8, 0, 10.0))))
     assert answer["period"]["start"] == begun
     assert {(alert["long"], alert["firing"]) for alert in answer["burn_alerts"]} == {("1h", True), ("6h", True)}
+    assert set(answer["burn_rates"]) == {"1h", "6h", "24h"}
+    assert answer["burn_rates"]["6h"] == answer["burn_alerts"][1]["long_burn"]
     assert answer["state"] == "critical"

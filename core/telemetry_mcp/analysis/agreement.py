@@ -22,7 +22,8 @@ ENOUGH_FOR_SHAPE = 6
 FOLLOWS = 0.9
 STRAYS = 0.8
 OUTLYING = 0.05
-"""Share of the buckets that may lie beyond the tolerance before the shape is looked at."""
+"""Share of the means over a few buckets that may lie beyond the tolerance before the shape is looked at. Single
+buckets may: where nothing happens, the noises of two sources do not move together, and say nothing of either."""
 SIGMA = 1.4826
 """Median absolute deviations that are one standard deviation of normal noise."""
 MEDIAN_ERROR = 1.2533
@@ -105,7 +106,8 @@ def weighed(x: Values, y: Values, places: Places, least: float) -> tuple[Differe
     sigma = SIGMA * median(off)
     significant = abs(bias) > max(BIAS_ERRORS * bias_error(apart, sigma), allowed)
     correlation = pearson(x, y)
-    noisy = float(np.mean(off > allowed)) > OUTLYING
+    few = SUSTAINED if len(x) >= 4 * SUSTAINED else RUN
+    strays = float(np.mean(np.abs(neighbours(rest, few)) > allowed)) > OUTLYING
     limit = max(INTERVAL_SIGMAS * sigma, allowed)
     # Noise grows with the level: in an incident six times as high as usual a share of that is no disagreement.
     excess = np.maximum(off - np.maximum(RELATIVE * np.abs(x) - allowed, 0.0), 0.0)
@@ -116,7 +118,7 @@ def weighed(x: Values, y: Values, places: Places, least: float) -> tuple[Differe
         if len(inside) >= RUN:
             beyond[inside[0] : inside[-1] + 1] = True
     told = Difference(
-        verdict=verdict(len(x), significant, correlation if noisy else None),
+        verdict=verdict(len(x), significant, (correlation or 0.0) if strays else None),
         shared=len(x),
         bias=bias,
         relative=bias / size if size else None,
@@ -156,12 +158,19 @@ def concordance(x: Values, y: Values) -> float | None:
     return 2 * float(a @ b) / len(x) / whole if whole else 1.0
 
 
+def neighbours(rest: Values, few: int) -> Values:
+    """The means of so many neighbours each, or of all where there are fewer."""
+    few = min(few, len(rest))
+    means: Values = np.convolve(rest, np.full(few, 1 / few), "valid")
+    return means
+
+
 def sustained(rest: Values, allowed: float) -> list[tuple[int, int]]:
     """The stretches [first, end) whose mean over twelve buckets is beyond `allowed` and five robust deviations of
     such means, which know by themselves how far noise that follows itself carries."""
     if len(rest) < 4 * SUSTAINED:
         return []
-    means = np.abs(np.convolve(rest, np.full(SUSTAINED, 1 / SUSTAINED), "valid"))
+    means = np.abs(neighbours(rest, SUSTAINED))
     found = np.flatnonzero(means > max(SUSTAINED_SIGMAS * SIGMA * median(means), allowed))
     if not len(found):
         return []

@@ -108,6 +108,8 @@ class Detection:
     seasonal: str = ""
 
 
+# Some clients say "none" with the largest number there is: its square is infinite, and that is right.
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
 def detect(
     timestamps_ms: Timestamps,
     values: Values,
@@ -161,6 +163,7 @@ def detect(
     return replace(detection, episodes=found, confidence=confidence, reason=reason)
 
 
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
 def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) -> Values:
     """How unusual each input point is, in robust sigmas from 0 to 99; NaN where there is no number.
 
@@ -175,9 +178,7 @@ def score(timestamps_ms: Timestamps, values: Values, *, causal: bool = False) ->
 
 
 def _seen(samples: Samples, *, period: Period = "auto", guard: bool = True, polled: bool) -> View:
-    # Some clients say "none" with the largest number there is: its square is infinite, and that is right.
-    with np.errstate(over="ignore"):
-        return view_of_past(samples, period=period) if polled else view(samples, period=period, guard=guard)
+    return view_of_past(samples, period=period) if polled else view(samples, period=period, guard=guard)
 
 
 def _unknown(samples: Samples, length: int, reason: str, threshold: float) -> Detection:

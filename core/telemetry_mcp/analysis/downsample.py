@@ -37,7 +37,7 @@ def min_max(values: Values, max_points: int, peaks: Sequence[int] = ()) -> Downs
 
     `peaks` are places in `values`, the most important first: where episodes have their peaks. A small one in a
     bucket with a larger one would be lost; a sixth of the points at most is spent on those. Every spike survives,
-    as do the extremes of the series; the time of a bucket's value is known to half a bucket. A bucket without a
+    as do the extremes of the series; the time of a bucket's value is known to a bucket. A bucket without a
     number gives NaN twice. A series that fits is kept as it is. Raises ValueError for `max_points` under 2.
     """
     if max_points < 2:
@@ -52,7 +52,7 @@ def min_max(values: Values, max_points: int, peaks: Sequence[int] = ()) -> Downs
         if len(missing) <= spare:
             break
         spare = len(missing)
-    kept = np.where(places < len(values), values[np.minimum(places, len(values) - 1)], np.nan)
+    kept = values[places]
     shown = np.where(np.isfinite(kept), kept, np.nan)
     return Downsampled(shown, size / 2, np.array(missing, dtype=np.intp))
 

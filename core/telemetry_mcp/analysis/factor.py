@@ -27,16 +27,22 @@ def scale_factor(x: Values, y: Values) -> float | None:
     if len(x) < ENOUGH or not x.any() or not y.any():
         return None
     # Near 0 a ratio is one of noises; by the size of both, for that of one would choose where its noise is large.
-    size = np.abs(x) / np.sqrt(np.mean(x**2)) + np.abs(y) / np.sqrt(np.mean(y**2))
+    size = np.abs(x) / root_mean_square(x) + np.abs(y) / root_mean_square(y)
     large = (size >= median(size)) & (x != 0)
     measured = median(y[large] / x[large]) if large.any() else 0.0
-    if not measured > 0:
+    if not 0 < measured < np.inf:
         return None
     nearest = float(FACTORS[np.abs(np.log(FACTORS / measured)).argmin()])
     if abs(measured / nearest - 1) > NEAR:
         return None
     together = pearson(x, y)
     return nearest if together is not None and together > LEAST_CORRELATION else None
+
+
+def root_mean_square(values: Values) -> float:
+    """Of numbers that are not all 0; the squares of very small or very large ones would be 0 or infinite."""
+    largest = float(np.abs(values).max())
+    return largest * float(np.sqrt(np.mean((values / largest) ** 2)))
 
 
 def pearson(x: Values, y: Values) -> float | None:

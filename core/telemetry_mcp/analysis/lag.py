@@ -14,7 +14,8 @@ LEAST_CORRELATION = 0.3
 LEAST_GAIN = 0.1
 """A lag must explain this much more than none does."""
 BY_CHANCE = 4.0
-"""Standard errors that the correlation of unrelated series keeps within: in a short one no lag is clear."""
+"""Standard errors that the correlation of unrelated series keeps within, and what one lag has more of it than
+another: in a short series no lag is clear."""
 SIGMA = 1.4826
 """Median absolute deviations that are one standard deviation of normal noise."""
 
@@ -25,7 +26,8 @@ def lag_steps(x: Values, y: Values) -> int:
 
     Both are on one grid, NaN where there is a gap. Neither their scale nor their level matters. The standardised
     changes from step to step are cross-correlated, clipped so that no spike decides. The strongest correlation
-    within 6 steps counts when it is at least 0.3, above chance, and 0.1 above the one without a lag.
+    within 6 steps counts when it is at least 0.3 and above chance, and above the one without a lag by at least 0.1
+    and by more than chance.
     """
     a, b = changes(x[-NEWEST:]), changes(y[-NEWEST:])
     if not a.any() or not b.any() or alike(a, b):
@@ -35,14 +37,15 @@ def lag_steps(x: Values, y: Values) -> int:
     energy = np.sqrt(products(a**2, has_b) * products(has_a, b**2))
     strength = np.divide(products(a, b), energy, out=np.zeros_like(energy), where=energy > 0)
     best = int(strength.argmax())
-    clear = max(LEAST_CORRELATION, BY_CHANCE / np.sqrt(max(1.0, shared[best])))
-    if strength[best] < clear or strength[best] - strength[FURTHEST] < LEAST_GAIN:
+    chance = BY_CHANCE / np.sqrt(max(1.0, shared[best]))
+    gain = strength[best] - strength[FURTHEST]
+    if strength[best] < max(LEAST_CORRELATION, chance) or gain < max(LEAST_GAIN, chance):
         return 0
     return best - FURTHEST
 
 
 def alike(a: Values, b: Values) -> bool:
-    """Whether the two correlate so well as they are that no lag could explain more: most sources of one thing do."""
+    """Whether the two correlate so well as they are that no lag could explain more, as sources of one thing do."""
     energy = float(np.sqrt((a @ (a * (b != 0))) * (b @ (b * (a != 0)))))
     return float(a @ b) > (1 - LEAST_GAIN) * energy
 

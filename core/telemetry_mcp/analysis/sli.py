@@ -4,7 +4,7 @@ Samples are rarely evenly spaced, so time is weighed, not points: each sample ho
 longer than `max_gap_ms`. What no sample covers is unmeasured time: neither good nor bad, and shown as coverage.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,25 +91,6 @@ def compliance(
     not finite, an unknown comparison or a `max_gap_ms` that is not positive.
     """
     return _measure(_hold(timestamps_ms, values, threshold, comparison, max_gap_ms), start_ms, end_ms)
-
-
-def windowed(
-    timestamps_ms: Timestamps,
-    values: Values,
-    *,
-    end_ms: int,
-    windows_ms: Sequence[int],
-    threshold: float,
-    comparison: Comparison = "<=",
-    max_gap_ms: int | None = None,
-) -> dict[int, Compliance]:
-    """`compliance` over the last `w` milliseconds before `end_ms`, for each `w`: what burn rates are made of.
-
-    How long a sample holds is settled on the whole series, so that a short window with two samples is measured as
-    well as a long one. A window that reaches back beyond the data has a low coverage, never a made-up ratio.
-    """
-    held = _hold(timestamps_ms, values, threshold, comparison, max_gap_ms)
-    return {window: _measure(held, end_ms - window, end_ms) for window in windows_ms}
 
 
 def of_threshold(

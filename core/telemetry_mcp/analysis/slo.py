@@ -61,17 +61,6 @@ def objective_ppm(objective: str | int | float | Decimal) -> int:
     return int(ppm)
 
 
-def target_ppm(target: str | int | float | Decimal) -> int:
-    """The error budget of an objective written as a ratio, as OpenSLO and slo-generator do: 1000 for "0.999".
-
-    Raises ValueError as `objective_ppm` does, outside (0, 1] here.
-    """
-    ratio = _decimal(target, "a target is a ratio such as 0.999")
-    if not (ratio.is_finite() and 0 < ratio <= 1):
-        raise ValueError(f"a target lies above 0 and at most at 1: {target}")
-    return objective_ppm(ratio * 100)
-
-
 def _decimal(number: str | int | float | Decimal, what: str) -> Decimal:
     try:
         return Decimal(str(number).strip())
@@ -219,11 +208,6 @@ def compare(now: Total, before: Total, budget_ppm: int) -> Change:
         consumed=burn_rate(now.bad, now.valid, budget_ppm),
         consumed_before=burn_rate(before.bad, before.valid, budget_ppm),
     )
-
-
-def spent_share(burn: float, window_ms: int, period_ms: int) -> float:
-    """The share of the budget of `period_ms` that `burn` spends in `window_ms`."""
-    return burn * window_ms / period_ms
 
 
 def check_budget(budget_ppm: int) -> None:

@@ -20,17 +20,18 @@ class DocumentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A part of a document, and the path to it."""
+    """A part of a document, and the path to it. `written` is the part as the file has it, where a secret is still
+    the name of its variable: what is wrong is quoted from there."""
 
     value: Any
     path: str = ""
+    written: Any = None
 
     def at(self, *keys: str) -> Node:
         """What stands below; a Node of None where nothing does."""
         node = self
         for key in keys:
-            inner = node.value.get(key) if isinstance(node.value, Mapping) else None
-            node = Node(inner, f"{node.path}.{key}".lstrip("."))
+            node = Node(below(node.value, key), f"{node.path}.{key}".lstrip("."), below(node.written, key))
         return node
 
     def items(self) -> list[Node]:
@@ -39,7 +40,9 @@ class Node:
             return []
         if not isinstance(self.value, Sequence) or isinstance(self.value, str):
             raise self.wrong("It must be a list")
-        return [Node(item, f"{self.path}[{place}]") for place, item in enumerate(self.value)]
+        written = self.written if isinstance(self.written, list) else [None] * len(self.value)
+        both = enumerate(zip(self.value, written, strict=True))
+        return [Node(item, f"{self.path}[{place}]", own) for place, (item, own) in both]
 
     def text(self) -> str:
         if self.value is None:
@@ -54,11 +57,15 @@ class Node:
         return str(self.value)
 
     def wrong(self, valid: str) -> DocumentError:
-        found = "is missing" if self.value is None else f"found {str(self.value)[:80]!r}"
+        found = "is missing" if self.value is None else f"found {str(self.written)[:80]!r}"
         return DocumentError(self.path, found, valid)
 
     def __bool__(self) -> bool:
         return self.value is not None
+
+
+def below(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else None
 
 
 @dataclass(frozen=True, slots=True)

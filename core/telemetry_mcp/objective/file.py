@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class SloFile(Strict):
 
 def tables(folder: Path, settings: SloFile, fill: Fill, report: Report) -> Iterator[tuple[Path, Found]]:
     """Every objective of the files. `fill` puts in the variables; what cannot be used is told to `report`."""
-    paths = sorted(folder.glob(settings.path)) if not Path(settings.path).is_absolute() else [Path(settings.path)]
+    paths = [folder / found for found in sorted(glob(settings.path, root_dir=folder, recursive=True))]
     if not paths:
         report(folder / settings.path, "", "no such file", "The path starts at plugins.toml")
     documents = [(path, node) for path in paths for node in read(path, fill, report)]
@@ -58,9 +59,12 @@ def read(path: Path, fill: Fill, report: Report) -> list[Node]:
 
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        return [Node(fill(document)) for document in documents if document]
+        return [Node(fill(document), written=document) for document in documents if document]
     except (OSError, UnicodeDecodeError) as error:
         report(path, "", f"cannot be read: {error}", "")
-    except yaml.YAMLError as error:
+    except RecursionError:
+        report(path, "", "is nested too deeply", "An alias must not stand inside what it means")
+    except (yaml.YAMLError, ValueError) as error:
+        # Dates and numbers that cannot be are a ValueError.
         report(path, "", f"is not valid YAML: {' '.join(str(error).split())[:200]}", "")
     return []

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from telemetry_mcp.objective.document import Backend, DocumentError, Node, Table
-from telemetry_mcp.objective.promql import counter
+from telemetry_mcp.objective.promql import change, counter
 
 API = "openslo/v1"
 KINDS = ("SLO", "SLI", "DataSource", "Service", "AlertPolicy", "AlertCondition", "AlertNotificationTarget")
@@ -24,21 +24,19 @@ class OpenSlo:
 
     def __init__(self, documents: Sequence[Node]) -> None:
         self.documents = documents
-        self.indicators = {name_of(node): node.at("spec") for node in documents if node.at("kind").value == "SLI"}
-        self.types = {
-            name_of(node): node.at("spec", "type").text()
-            for node in documents
-            if node.at("kind").value == "DataSource"
-        }
+        self.indicators = {name: node.at("spec") for name, node in named(documents, "SLI")}
+        self.types = {name: node.at("spec", "type").value for name, node in named(documents, "DataSource")}
 
     def tables(self, document: Node) -> Iterator[tuple[str, Table, Backend | None]]:
         """The objectives of one document: name, table, and where its queries are to be asked.
 
         Raises DocumentError for what cannot be used. A document of another kind has none.
         """
-        if document.at("kind").one_of(*KINDS) != "SLO":
+        kind, name, spec = document.at("kind").one_of(*KINDS), name_of(document), document.at("spec")
+        if kind == "DataSource":
+            spec.at("type").text()
+        if kind != "SLO":
             return
-        name, spec = name_of(document), document.at("spec")
         method = spec.at("budgetingMethod").one_of(*METHODS)
         common = {"service": spec.at("service").text(), **window(spec)}
         if spec.at("description"):
@@ -57,7 +55,7 @@ class OpenSlo:
         self, name: str, common: Table, goals: Sequence[Node], method: str
     ) -> Iterator[tuple[str, Table, Backend | None]]:
         """By time slices a moment is good where it is for all; otherwise burn rates add up, by their weights. It
-        has no target of its own: the strictest of its members' stands in."""
+        has no target of its own: the strictest of its members' (with a budget, for burn rates) stands in."""
         members: dict[str, float] = {}
         targets = []
         for place, goal in enumerate(goals, 1):
@@ -66,15 +64,16 @@ class OpenSlo:
             members[f"{name}-{place}"] = float(number(goal.at("compositeWeight"), "1"))
             yield f"{name}-{place}", {**common, **table, **target(goal)}, backend
         parts: Table = {"all_of": list(members)} if method == "Timeslices" else {"added": members}
-        yield name, {**common, **parts, "objective": max(targets)}, None
+        budgeted = [each for each in targets if each < 100] or targets
+        yield name, {**common, **parts, "objective": max(targets if method == "Timeslices" else budgeted)}, None
 
     def indicator(self, node: Node) -> Node:
         """The spec of the SLI that stands here or is referred to."""
         if node.at("indicator"):
             return node.at("indicator", "spec")
         reference = node.at("indicatorRef")
-        if reference.value in self.indicators:
-            return self.indicators[reference.value]
+        if reference and reference.text() in self.indicators:
+            return self.indicators[reference.text()]
         known = ", ".join(self.indicators) or "none"
         raise reference.wrong(f"It must name an SLI of the files (there are: {known}), or write an indicator")
 
@@ -89,6 +88,9 @@ class OpenSlo:
             return table | ({} if method == "Occurrences" else slice_of(goal)), self.backend(source)
         ratio = sli.at("ratioMetric")
         if ratio.at("raw"):
+            if method == "Timeslices":
+                valid = "Of a raw ratio it must be Occurrences or RatioTimeslices, which weigh it by time"
+                raise DocumentError("spec.budgetingMethod", f"found {method!r}", valid)
             source = ratio.at("raw", "metricSource")
             kind = ratio.at("rawType").one_of("success", "failure")
             return {"ratio": query_of(source), "ratio_of": "good" if kind == "success" else "bad"}, self.backend(
@@ -104,11 +106,11 @@ class OpenSlo:
             )
         backend = self.backend(ratio.at("total", "metricSource"))
         queries = {key: query_of(ratio.at(key, "metricSource")) for key in keys}
-        table: Table = {**queries, "amounts": "count"}
-        if ratio.at("counter").value is True:
-            asked = {key: counter(query) for key, query in queries.items()} if backend.type == "prometheus" else {}
-            table = {**queries, "amounts": "counter"}
-            if asked and all(amounts == "rate" for _, amounts in asked.values()):
+        table: Table = {**queries, "amounts": "counter" if ratio.at("counter").value is True else "count"}
+        if backend.type == "prometheus":
+            fit = counter if table["amounts"] == "counter" else change
+            asked = {key: fit(query) for key, query in queries.items()}
+            if all(amounts == "rate" for _, amounts in asked.values()):
                 table = {**{key: query for key, (query, _) in asked.items()}, "amounts": "rate"}
         if method == "Occurrences":
             return table, backend
@@ -118,9 +120,17 @@ class OpenSlo:
         return {**table, **slice_of(goal), "slice_objective": kept}, backend
 
     def backend(self, source: Node) -> Backend:
-        name, kind = source.at("metricSourceRef").value or "", source.at("type").value
-        kind = kind or self.types.get(name, "")
-        return Backend(str(name), str(kind).lower())
+        reference, kind = source.at("metricSourceRef"), source.at("type")
+        name = reference.text() if reference else ""
+        return Backend(name, (kind.text() if kind else str(self.types.get(name) or "")).lower())
+
+
+def named(documents: Sequence[Node], kind: str) -> Iterator[tuple[str, Node]]:
+    """Those of one kind that have a name to be referred to by."""
+    for node in documents:
+        name = node.at("metadata", "name").value
+        if node.at("kind").value == kind and isinstance(name, str):
+            yield name.strip(), node
 
 
 def name_of(document: Node) -> str:

@@ -10,6 +10,10 @@ import re
 
 SELECTOR = r"[a-zA-Z_:][a-zA-Z0-9_:]*\s*(?:\{(?:[^{}\"']|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')*\})?"
 SUM_OF_COUNTER = re.compile(rf"(?:sum\s*\(\s*)?(?P<selector>{SELECTOR})\s*\)?")
+SUM_OF_CHANGE = re.compile(
+    r"(?P<sum>(?:sum\s*(?:by\s*\([^()]*\)\s*)?\(\s*)?)(?P<change>rate|irate|increase)"
+    rf"(?P<rest>\s*\(\s*{SELECTOR}\s*\[[^\]]*\]\s*\)\s*\)?)"
+)
 WINDOW = re.compile(r"\[window[^\]]*\]")
 RANGE = "[$__rate_interval]"
 
@@ -36,3 +40,16 @@ def counter(query: str) -> tuple[str, str]:
     if plain and query.startswith("sum") == query.endswith(")"):
         return rate(plain["selector"]), "rate"
     return query, "counter"
+
+
+def change(query: str) -> tuple[str, str]:
+    """A query of events, and what its samples are: "rate" of a plain sum of rates or increases, else "count".
+
+    The increase over five minutes, asked for every minute, would count each event five times.
+    """
+    query = query.strip()
+    plain = SUM_OF_CHANGE.fullmatch(query)
+    if plain and query.startswith("sum") == query.endswith("))"):
+        kind = "rate" if plain["change"] == "increase" else plain["change"]
+        return f"{plain['sum']}{kind}{plain['rest']}", "rate"
+    return query, "count"

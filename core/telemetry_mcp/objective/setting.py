@@ -13,6 +13,8 @@ from telemetry_mcp.setting import Duration, Strict
 DEFAULT_OBJECTIVE = 99.9
 DEFAULT_WINDOW_S = 30 * 86400.0
 LEAST_SLICE_S = 60.0
+SHORTEST_DAY_S = 23 * 3600.0
+"""Every calendar window is at least as long: it may be the day on which clocks go forward."""
 
 Kind = Literal["threshold", "events", "ratio", "composite"]
 Amounts = Literal["count", "rate", "counter"]
@@ -25,6 +27,7 @@ def several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(several)]
 
 EVENTS = ("good", "bad", "total")
@@ -79,8 +82,8 @@ class Objective(Strict):
 
     all_of: tuple[str, ...] = Field((), description="a slice is good where all of these objectives are")
     worst_of: tuple[str, ...] = Field((), description="the worst of these objectives")
-    weighted: Mapping[str, float] = Field(default_factory=dict, description="objectives and their weights")
-    added: Mapping[str, float] = Field(default_factory=dict, description="objectives whose burn rates add up")
+    weighted: Mapping[str, Weight] = Field(default_factory=dict, description="objectives and their weights")
+    added: Mapping[str, Weight] = Field(default_factory=dict, description="objectives whose burn rates add up")
 
     @property
     def kind(self) -> Kind:
@@ -143,20 +146,33 @@ class Objective(Strict):
 
     @model_validator(mode="after")
     def has_one_window(self) -> Objective:
-        if self.calendar and "window" in self.model_fields_set:
+        if self.calendar and self.said("window"):
             raise ValueError("either window or calendar, not both")
+        if self.said("time_zone") and not self.calendar:
+            raise ValueError("time_zone is for calendar windows; a rolling one has none")
+        if self.slice and self.slice > (SHORTEST_DAY_S if self.calendar else self.window):
+            raise ValueError("slice is longer than the window")
+        if self.added and not self.ppm:
+            raise ValueError("burn rates need an error budget: added has none at an objective of 100")
         return self
 
     @model_validator(mode="after")
     def says_nothing_in_vain(self) -> Objective:
         """A key that would be without effect is refused: its writer meant something by it."""
-        idle = [
-            *(key for key in ("threshold", "comparison") if self.kind != "threshold" and self.said(key)),
-            *(key for key in ("amounts", "absent", "min_events") if self.kind != "events" and self.said(key)),
-            *(key for key in ("slice_objective", "slice_ratio") if self.kind != "events" and self.said(key)),
-            *(["ratio_of"] if self.kind != "ratio" and self.said("ratio_of") else []),
-            *(["slice"] if self.kind in ("ratio", "composite") and self.slice else []),
-        ]
+        meant = {
+            "threshold": self.kind == "threshold",
+            "comparison": self.kind == "threshold",
+            "amounts": self.kind == "events",
+            "absent": self.bad is not None,
+            "min_events": self.kind == "events" and not self.slice,
+            "slice_objective": self.kind == "events" and self.slice_ratio != "mean",
+            "slice_ratio": self.kind == "events",
+            "ratio_of": self.kind == "ratio",
+            "slice": self.kind in ("threshold", "events"),
+            "sources": self.kind != "composite",
+            "missing": self.kind != "composite" or bool(self.all_of),
+        }
+        idle = [key for key, effect in meant.items() if self.said(key) and not effect]
         if idle:
             raise ValueError(f"{', '.join(idle)} has no meaning for an objective on {self.kind}")
         if self.kind == "events" and bool(self.slice) != bool(self.slice_objective or self.slice_ratio == "mean"):

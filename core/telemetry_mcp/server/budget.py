@@ -7,6 +7,7 @@ first. The ledger, the statistics and the anomalies are never cut.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -17,8 +18,13 @@ from pydantic import BaseModel
 A = TypeVar("A", bound=BaseModel)
 
 LEAST_POINTS = 10
-TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]{1,4}|_")
-"""What a tokenizer makes one token of, roughly: on the tools' answers it counts 0 to 9 % more than o200k_base."""
+TOKEN = re.compile(
+    rb"(?=[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{4})[a-zA-Z]{2}"
+    rb"|[A-Z]?[a-z]{1,6}|[A-Z]{1,6}|[0-9]{1,3}|[\x80-\xff]{1,3}|[^\w\s\x80-\xff]{1,4}|_"
+)
+"""What a tokenizer makes one token of, roughly, in UTF-8: on the tools' answers it counts 0 to 9 % more than
+o200k_base. Four consonants in a row are no word but an identifier, of which two letters make a token; of other
+scripts than Latin it counts up to twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Size:
 
 def tokens(answer: BaseModel) -> int:
     """How many tokens the answer costs, about and never much less."""
-    return len(TOKEN.findall(orjson.dumps(answer.model_dump(mode="json")).decode()))
+    return len(TOKEN.findall(orjson.dumps(answer.model_dump(mode="json"))))
 
 
 def fitted(make: Callable[[Size], A], wished: Size, max_tokens: int | None, more: str) -> A:
@@ -47,12 +53,13 @@ def fitted(make: Callable[[Size], A], wished: Size, max_tokens: int | None, more
     answer = make(wished)
     if max_tokens is None or tokens(answer) <= max_tokens:
         return answer
-    for size in smaller(wished):
-        answer = make(replace(size, note=(said(size, wished, max_tokens, more),)))
-        if tokens(answer) <= max_tokens:
-            return answer
-    least = f"max_tokens={max_tokens} is too few: without any points this takes about {tokens(answer)}"
-    return make(replace(size, note=(f"{said(size, wished, max_tokens, more)}. {least}",)))
+    sizes = [replace(size, note=(said(size, wished, max_tokens, more),)) for size in smaller(wished)]
+    fits = bisect_left(sizes, True, key=lambda size: tokens(make(size)) <= max_tokens)
+    if fits < len(sizes):
+        return make(sizes[fits])
+    size, length = sizes[-1], tokens(make(sizes[-1]))
+    least = f"max_tokens={max_tokens} is too few: without any points this takes about {length}"
+    return make(replace(size, note=(f"{size.note[0]}. {least}",)))
 
 
 def smaller(wished: Size) -> Iterator[Size]:

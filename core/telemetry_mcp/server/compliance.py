@@ -29,13 +29,16 @@ async def answer(
 ) -> Compliant:
     if slo is not None and (service or metric):
         raise QuestionError("name either a configured slo, or a service and a metric")
+    if slo is not None and (threshold, objective, comparison) != (None, None, None):
+        raise QuestionError("a configured slo has its own threshold, objective and comparison: leave them out")
     config = call.engine.config
     if slo is not None:
         wanted = objective_named(call, slo)
     else:
         wanted = ad_hoc(call, service, metric, threshold, hours, objective, comparison)
     plan = planned(call, slo, wanted)
-    if wanted.service:
+    if wanted.service and all(plan.shown(metric) == metric for metric in plan.metrics):
+        # A query of the objective's own is asked as it stands: its file may name the service differently.
         await call.service(wanted.service)
     asked = questions([plan], config.catalog)
     outcomes = await call.ask_all(*asked.values())
@@ -90,7 +93,8 @@ def planned(call: Call, name: str | None, objective: Objective) -> Plan:
                 call.metric(metric)
         if leaf.objective.kind == "threshold" and leaf.objective.threshold is None:
             bounded(config.catalog, str(leaf.objective.metric))
-    period(call.now_ms, config.defaults.lookback, hours=objective.window / 3600)
+    if objective.calendar is None:
+        period(call.now_ms, config.defaults.lookback, hours=objective.window / 3600)
     return plan
 
 

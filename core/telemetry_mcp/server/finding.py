@@ -26,6 +26,8 @@ LATE = "not judged within the deadline: raise deadline_s, or ask for less"
 STOPPED_STEPS = 3
 STOPPED_MS = 1_800_000
 """A series has stopped when its newest number is more than three steps and half an hour old."""
+ENOUGH = 0.5
+"""A series with numbers for less than this share of the asked window is doubted."""
 SEASONS: Mapping[int | None, str] = {DAY_MS: "1d", WEEK_MS: "7d", None: "none"}
 AT_THIS_TIME: Mapping[int | None, str] = {DAY_MS: " at this time of day", WEEK_MS: " at this time of the week"}
 SEEN: Mapping[str, str] = {
@@ -83,7 +85,7 @@ def looked(
     """Everything merged and judged, one series after the other until it is `late`: the others are named as not
     judged. Many series take a while: it is for a worker thread."""
     findings = [
-        left_out(merged, by) if late() else finding(scan, merged, by)
+        left_out(merged) if late() else finding(scan, merged, by)
         for merged in merge(outcomes, catalog, scan.window, scan.step_ms)
     ]
     witnesses = {
@@ -98,8 +100,9 @@ def looked(
     return Looked(findings, witnesses)
 
 
-def left_out(merged: Merged, by: Judge) -> Finding:
-    return Finding(merged, by.detection(merged.timestamps_ms[:0], merged.values[:0]), blind=LATE)
+def left_out(merged: Merged) -> Finding:
+    """By the built-in detector, which says nothing of no samples at once: that of a plugin may be what is slow."""
+    return Finding(merged, Judge().detection(merged.timestamps_ms[:0], merged.values[:0]), blind=LATE)
 
 
 def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
@@ -115,6 +118,7 @@ def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
     step_ms, last_ms = merged.step_ms, int(merged.timestamps_ms[numbers[-1]])
     if last_ms + step_ms <= scan.asked.start_ms:
         return replace(found, blind=f"no data since {iso(last_ms)}")
+    reach_ms = last_ms + step_ms - int(times[0])
     stopped = scan.window.end_ms - last_ms - step_ms > max(STOPPED_STEPS * step_ms, STOPPED_MS)
     return replace(
         found,
@@ -123,7 +127,9 @@ def finding(scan: Scan, merged: Merged, by: Judge) -> Finding:
             for episode in found.detection.episodes
             if episode.end_ms + step_ms > scan.asked.start_ms
         ),
-        unsure="; ".join(doubts(scan, found, by, last_ms + step_ms - int(times[0]))),
+        unsure="; ".join(
+            (*unseen(scan, merged, last_ms if stopped else None), *doubts(scan, found, by, reach_ms))
+        ),
         gaps=tuple(gaps(scan, found.detection, last_ms if stopped else None)),
     )
 
@@ -137,6 +143,17 @@ def doubts(scan: Scan, found: Finding, by: Judge, length_ms: int) -> Iterator[st
     step_ms = found.merged.step_ms
     if step_ms > scan.step_ms and scan.asked.duration_ms < COARSE_POINTS * step_ms:
         yield f"a point every {step_ms / MINUTE_MS:g} min: what is shorter cannot be seen"
+
+
+def unseen(scan: Scan, merged: Merged, stopped_ms: int | None) -> Iterator[str]:
+    """What of the asked window nobody has seen: whether something is unusual there, nobody can say."""
+    if stopped_ms is not None:
+        yield f"no data since {iso(stopped_ms)}"
+        return
+    inside = merged.timestamps_ms >= scan.asked.start_ms // merged.step_ms * merged.step_ms
+    seen = float(np.isfinite(merged.values[inside]).mean())
+    if seen < ENOUGH:
+        yield f"data of {100 * seen:.0f} % of the window only"
 
 
 def gaps(scan: Scan, detection: Detection, stopped_ms: int | None) -> Iterator[Window]:

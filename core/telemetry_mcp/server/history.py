@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
 from telemetry_mcp.server.budget import Size, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope, iso, rounded, span
-from telemetry_mcp.server.points import Points, of_merged, of_part
+from telemetry_mcp.server.points import Line, Points, of_merged, of_part
 from telemetry_mcp.server.provenance import Provenance, provenance
 
 MORE = "ask for a shorter window, or with a larger max_tokens"
@@ -79,14 +79,18 @@ async def answer(
     await call.service(service)
     wanted = [window] + ([before] if before else [])
     answers = await call.ask_all(*(SeriesQuery((service,), (metric,), w, step_ms) for w in wanted))
+    then = one(answers[1], call, before, step_ms, service, metric) if before else None
+
+    key = (service, metric, step_ms, window)
+
+    def known() -> Known:
+        return call.engine.draw(
+            answers[0], key, lambda: knowledge(call, answers[0], window, step_ms, service, metric)
+        )
 
     def make(size: Size) -> History:
-        key = (service, metric, step_ms, size.points, size.series)
-        told = call.engine.draw(answers[0], (window, *key), lambda: tell(call, answers[0], window, *key))
-        comparison = None
-        if before:
-            then = summarize(*numbers(one(answers[1], call, before, step_ms, service, metric)))
-            comparison = compare(told.figures, then, before)
+        sized = (*key, size.points, size.series)
+        told = call.engine.draw(answers[0], sized, lambda: tell(known(), size.points, size.series))
         return History(
             service=service,
             metric=metric,
@@ -94,9 +98,9 @@ async def answer(
             statistics=told.statistics,
             series=told.series,
             per_source=told.per_source,
-            comparison=comparison,
+            comparison=compare(told.figures, summarize(*numbers(then)), before) if before else None,
             window=span(window, told.step_ms),
-            **envelope(*answers, more=(*size.note, *call.warnings, *told.warnings)),
+            **envelope(*answers, more=(*size.note, *call.warnings, *told.warnings, *unlike(told.shown, then))),
         )
 
     wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
@@ -104,8 +108,20 @@ async def answer(
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What the replies to one question come to, however much of it an answer holds. `own` are the lines of the
+    parts, in their order."""
+
+    unit: str
+    merged: Merged | None
+    figures: Figures
+    line: Line
+    own: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
-    """What the replies to one question come to, apart from who gave them when."""
+    """As much of it as an answer holds, apart from who gave it when."""
 
     unit: str
     figures: Figures
@@ -114,36 +130,53 @@ class Told:
     per_source: list[Provenance]
     step_ms: int
     warnings: tuple[str, ...]
+    shown: str | None
 
 
-def tell(
-    call: Call,
-    outcomes: Sequence[Outcome[Series]],
-    window: Window,
-    service: str,
-    metric: str,
-    step_ms: int,
-    max_points: int,
-    most_series: int,
-) -> Told:
+def knowledge(
+    call: Call, outcomes: Sequence[Outcome[Series]], window: Window, step_ms: int, service: str, metric: str
+) -> Known:
     merged = one(outcomes, call, window, step_ms, service, metric)
-    figures = summarize(*numbers(merged))
-    parts = merged.parts if merged else ()
-    shown = telling(parts)[:most_series]
-    return Told(
-        unit=merged.unit if merged else call.engine.config.catalog[metric].unit,
-        figures=figures,
-        statistics=statistics(figures),
-        series=of_merged(merged, max_points, step_ms),
-        per_source=[
-            provenance(part, merged, of_part(part, merged, window, max_points) if part in shown else None)
-            for part in merged.parts
-        ]
-        if merged
-        else [],
-        step_ms=merged.step_ms if merged else step_ms,
-        warnings=merged.warnings if merged else (),
+    spec, line = call.engine.config.catalog[metric], of_merged(merged, step_ms)
+    return Known(
+        unit=merged.unit if merged else spec.unit,
+        merged=merged,
+        figures=summarize(*numbers(merged)),
+        line=line,
+        own=tuple(of_part(part, window, line.step_ms, spec.aggregate) for part in merged.parts) if merged else (),
     )
+
+
+def tell(known: Known, max_points: int, most_series: int) -> Told:
+    merged = known.merged
+    parts = merged.parts if merged else ()
+    detailed = telling(parts)[:most_series]
+    return Told(
+        unit=known.unit,
+        figures=known.figures,
+        statistics=statistics(known.figures),
+        series=known.line.points(max_points),
+        per_source=[
+            provenance(part, merged, own.points(max_points) if part in detailed else None)
+            for part, own in zip(parts, known.own, strict=True)
+            if merged
+        ],
+        step_ms=known.line.step_ms,
+        warnings=merged.warnings if merged else (),
+        shown=shown_source(merged),
+    )
+
+
+def shown_source(merged: Merged | None) -> str | None:
+    """Whose values are shown; None where nobody has a number."""
+    return merged.parts[0].source if merged and merged.rule else None
+
+
+def unlike(shown: str | None, then: Merged | None) -> Iterator[str]:
+    """Where the earlier window is another source's: part of the change may be how the two differ."""
+    other = shown_source(then)
+    if shown and other and shown != other:
+        yield f"compared with what {other} says, for it is shown in the earlier window and {shown} in this one"
 
 
 def telling(parts: Sequence[Part]) -> list[Part]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from anyio import to_thread
 
 from telemetry_mcp.analysis.anomaly import score
 from telemetry_mcp.catalog import Metric, echo, suggest
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.model import Series
-from telemetry_mcp.part import bucketed, coarser, part_of
+from telemetry_mcp.part import part_of
 from telemetry_mcp.question import NativeQuery, Window
 from telemetry_mcp.server.argument import aligned, period, step_of
 from telemetry_mcp.server.budget import Size, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
-from telemetry_mcp.server.points import Points, columns
+from telemetry_mcp.server.points import Line, Points, of_part
 from telemetry_mcp.text import clean
 
 MOST_SERIES = 20
@@ -59,29 +62,49 @@ async def answer(
     found = [item for outcome in outcomes for item in outcome.reply.items]
     if len(found) > MOST_SERIES:
         call.warnings.append(f"the first {MOST_SERIES} of {len(found)} series are shown; aggregate or use topk")
-    taken = found[:MOST_SERIES]
+    taken = [taken_in(series, window, step_ms) for series in found[:MOST_SERIES]]
     defaults = call.engine.config.defaults
 
     def make(size: Size) -> Native:
-        shown = relevant(taken, size.series)
         return Native(
             source=source,
             language=language,
-            series=[native_series(series, window, step_ms, size.points) for series in shown],
+            series=[native_series(each, size.points) for each in relevant(taken, size.series)],
             total=len(found),
             window=span(window, step_ms),
             **envelope(outcomes, more=(*size.note, *call.warnings)),
         )
 
     wished = Size(max(10, defaults.max_points // max(1, len(taken))), len(taken))
-    return fitted(make, wished, max_tokens or defaults.max_tokens, MORE)
+    # Twenty series are searched for what is unusual: in a thread, so that other calls go on.
+    return await to_thread.run_sync(lambda: fitted(make, wished, max_tokens or defaults.max_tokens, MORE))
 
 
-def relevant(found: Sequence[Series], most: int) -> list[Series]:
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """A series of the answer. How unusual it is, is worked out once, and only where not all series fit."""
+
+    series: Series
+    last: float | None
+    line: Line
+
+    @cached_property
+    def strangeness(self) -> float:
+        scores = score(self.series.timestamps_ms, self.series.values)
+        return float(np.nan_to_num(scores).max(initial=0.0))
+
+
+def taken_in(series: Series, window: Window, step_ms: int) -> Taken:
+    part = part_of("", [series], Metric())
+    last = float(part.values[-1]) if part.samples else None
+    return Taken(series, last, of_part(part, window, step_ms, "mean"))
+
+
+def relevant(found: Sequence[Taken], most: int) -> list[Taken]:
     """At most so many of the series, in their order: those in which something is most unusual."""
     if len(found) <= most:
         return list(found)
-    ranks = [np.nan_to_num(score(each.timestamps_ms, each.values)).max(initial=0.0) for each in found]
+    ranks = [each.strangeness for each in found]
     best = sorted(np.argsort(ranks, kind="stable")[::-1][:most])
     return [found[place] for place in best]
 
@@ -100,15 +123,11 @@ def permitted(call: Call, source: str) -> str:
     return instances[source].source.native_language or "native"
 
 
-def native_series(series: Series, window: Window, step_ms: int, points: int) -> NativeSeries:
-    part = part_of("", [series], Metric())
-    step = coarser(step_ms, part)
+def native_series(taken: Taken, points: int) -> NativeSeries:
+    series = taken.series
     labels = {clean(name, 80): clean(value, 160) for name, value in list(series.labels.items())[:MOST_LABELS]}
     if series.service and "service" not in labels:
         labels["service"] = clean(series.service)
     return NativeSeries(
-        labels=labels,
-        unit=series.unit,
-        last=rounded(float(part.values[-1])) if part.samples else None,
-        points=columns(window.start_ms // step * step, step, bucketed(part, window, step, "mean"), points),
+        labels=labels, unit=series.unit, last=rounded(taken.last), points=taken.line.points(points)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -35,41 +37,49 @@ class Points(Lean):
     peaks: Peaks | None = None
 
 
-def of_merged(merged: Merged | None, max_points: int, step_ms: int) -> Points:
+@dataclass(frozen=True, eq=False)
+class Line:
+    """An evenly spaced series. Where its episodes have their peaks is worked out once, for answers of any size."""
+
+    start_ms: int | None
+    step_ms: int
+    values: Floats
+
+    @cached_property
+    def peaks(self) -> list[int]:
+        """The places of the peaks, those of the strongest episodes first."""
+        start = self.start_ms or 0
+        times = start + self.step_ms * np.arange(len(self.values), dtype=np.int64)
+        return [(episode.peak_ms - start) // self.step_ms for episode in detect(times, self.values).episodes]
+
+    def points(self, most: int) -> Points:
+        """At most so many of its points; spikes and the peaks of episodes survive the thinning."""
+        thinned = self.thinned(most)
+        return Points(
+            start=iso(self.start_ms),
+            step_s=rounded(thinned.every * self.step_ms / 1000, 9) or 0,
+            values=[rounded(float(value)) for value in thinned.values],
+            method=method(thinned, most),
+            source_points=len(self.values),
+            returned_points=thinned.points,
+            peaks=peaks((self.start_ms or 0) + self.step_ms * thinned.peaks, self.values[thinned.peaks]),
+        )
+
+    def thinned(self, most: int) -> Downsampled:
+        if most == 0:
+            return Downsampled(self.values[:0], 1)
+        return min_max(self.values, most, self.peaks if len(self.values) > most else ())
+
+
+def of_merged(merged: Merged | None, step_ms: int) -> Line:
     times, values = numbers(merged)
-    step = merged.step_ms if merged else step_ms
-    return columns(int(times[0]) if len(times) else None, step, values, max_points)
+    return Line(int(times[0]) if len(times) else None, merged.step_ms if merged else step_ms, values)
 
 
-def of_part(part: Part, merged: Merged, window: Window, max_points: int) -> Points:
-    """One source's own values in the metric's unit, on a grid as fine as it has them."""
-    step_ms = coarser(merged.step_ms, part)
-    values = bucketed(part, window, step_ms, "mean")
-    return columns(window.start_ms // step_ms * step_ms, step_ms, values, max_points)
-
-
-def columns(start_ms: int | None, step_ms: int, values: Floats, max_points: int) -> Points:
-    """An evenly spaced series with at most `max_points`; spikes and the peaks of episodes survive the thinning."""
-    thinned = thin(start_ms or 0, step_ms, values, max_points)
-    return Points(
-        start=iso(start_ms),
-        step_s=rounded(thinned.every * step_ms / 1000, 9) or 0,
-        values=[rounded(float(value)) for value in thinned.values],
-        method=method(thinned, max_points),
-        source_points=len(values),
-        returned_points=thinned.points,
-        peaks=peaks((start_ms or 0) + step_ms * thinned.peaks, values[thinned.peaks]),
-    )
-
-
-def thin(start_ms: int, step_ms: int, values: Floats, max_points: int) -> Downsampled:
-    if max_points == 0:
-        return Downsampled(values[:0], 1)
-    if len(values) <= max_points:
-        return min_max(values, max_points)
-    times = start_ms + step_ms * np.arange(len(values), dtype=np.int64)
-    found = detect(times, values).episodes
-    return min_max(values, max_points, [(episode.peak_ms - start_ms) // step_ms for episode in found])
+def of_part(part: Part, window: Window, step_ms: int, aggregate: str) -> Line:
+    """One source's own values in the metric's unit, in steps of `step_ms`, or its own where these are longer."""
+    step = coarser(step_ms, part)
+    return Line(window.start_ms // step * step, step, bucketed(part, window, step, aggregate))
 
 
 def method(thinned: Downsampled, max_points: int) -> Method:

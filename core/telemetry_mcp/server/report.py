@@ -167,7 +167,7 @@ def unasked(name: str | None, objective: Objective, reason: str) -> ReportRow:
         metric=" / ".join(str(metric) for _, metric in objective.parts()),
         threshold=objective.threshold,
         objective_percentage=objective.objective,
-        window_hours=rounded(objective.window / 3600),
+        window_hours=None if objective.calendar else rounded(objective.window / 3600),
         compliance_percentage=None,
         previous_percentage=None,
         trend=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,13 +15,18 @@ from telemetry_mcp.analysis.slo import objective_ppm
 from telemetry_mcp.analysis.tally import Tally, summed
 from telemetry_mcp.analysis.timeslice import of_slices, ratio_timeslices, timeslices
 from telemetry_mcp.catalog import Catalog, Metric
-from telemetry_mcp.merge import merge, numbers
+from telemetry_mcp.merge import NEARLY, merge, numbers
 from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.server.slo.plan import View
 from telemetry_mcp.unit import factor
 
 KINDS: dict[str, Kind] = {"count": "delta", "rate": "rate", "counter": "counter"}
+
+MOST = 1e18
+"""Events, or events a second: what is more is no number of events, and its sums would have no end."""
+NOISE = 1e-9
+"""What a ratio may miss 0 or 1 by: the last bits of somebody's division."""
 
 Outcomes = Sequence[Outcome[Series]]
 
@@ -75,10 +80,21 @@ def ratio(objective: Objective, view: View, answers: dict[str, Outcomes], catalo
     metric = str(objective.ratio)
     times, values = series(objective, metric, view, answers, catalog)
     values = values * (factor(catalog[metric].unit or "ratio", "ratio") or 1.0)
-    outside = (values < 0) | (values > 1)
-    reason = f"{int(outside.sum())} values of {metric} outside 0..1 were left out" if outside.any() else ""
+    outside = (values < -NOISE) | (values > 1 + NOISE)
+    odd = values_of(int(outside.sum()), shown("ratio", metric))
+    reason = f"without {odd} outside 0..1" if outside.any() else ""
     kind: Literal["success", "failure"] = "success" if objective.ratio_of == "good" else "failure"
-    return Indicator(of_ratio(view.grid, times[~outside], values[~outside], kind=kind), reason=reason)
+    inside = np.clip(values[~outside], 0.0, 1.0)
+    return Indicator(of_ratio(view.grid, times[~outside], inside, kind=kind), reason=reason)
+
+
+def shown(key: str, metric: str) -> str:
+    """What a metric is called before a reader: a query of the objective's own by the key it stands under."""
+    return key if metric.startswith("slo:") and metric.endswith(f":{key}") else metric
+
+
+def values_of(number: int, what: str) -> str:
+    return f"{number} value{'s' * (number != 1)} of {what}"
 
 
 def series(
@@ -98,14 +114,30 @@ def events(objective: Objective, view: View, answers: dict[str, Outcomes], catal
     count the same events."""
     found = {source: counted(objective, source, view, answers, catalog) for source in counting(objective, answers)}
     if not objective.sources:
-        best = next((s for s, tally in found.items() if np.isfinite(tally.valid).any()), None)
-        found = {best: found[best]} if best else {}
-    tallies = list(found.values()) or [nothing(view)]
+        best = most_complete(found)
+        found = {best: found[best]} if best else found
+    whole = summed(list(found.values()) or [nothing(view)])
     mute = [str(source) for source, tally in found.items() if not np.isfinite(tally.valid).any()]
-    reason = ""
+    said = []
     if mute and len(mute) < len(found):
-        reason = f"{' and '.join(mute)} told nothing, and the others' sum alone would be another ratio"
-    return Indicator(sliced(summed(tallies), objective), reason=reason)
+        said.append(f"{' and '.join(mute)} told nothing, and the others' sum alone would be another ratio")
+    for key, metric in objective.parts():
+        odd = sum(
+            impossible(each) for s in found for each in of_source(s, objective.service, str(metric), answers)
+        )
+        if odd:
+            said.append(f"without {values_of(odd, shown(key, str(metric)))} that no number of events can be")
+    if whole.clipped >= 1:
+        part = "good" if objective.bad is None else "bad"
+        said.append(f"without {whole.clipped:,.0f} {part} events more than there were in all")
+    return Indicator(sliced(whole, objective), reason="; ".join(said))
+
+
+def most_complete(found: Mapping[str, Tally]) -> str | None:
+    """The first source in the file that measured nearly as much as any; None where nobody measured anything."""
+    shares = {source: float(np.isfinite(tally.valid).mean()) for source, tally in found.items()}
+    most = max(shares.values(), default=0.0)
+    return next((source for source, share in shares.items() if share and share >= NEARLY * most), None)
 
 
 def counting(objective: Objective, answers: dict[str, Outcomes]) -> list[str]:
@@ -132,7 +164,8 @@ def counted(
     objective: Objective, source: str, view: View, answers: dict[str, Outcomes], catalog: Catalog
 ) -> Tally:
     several = {
-        key: of_source(source, objective.service, str(metric), answers) for key, metric in objective.parts()
+        key: [possible(each) for each in of_source(source, objective.service, str(metric), answers)]
+        for key, metric in objective.parts()
     }
     kind = KINDS[objective.amounts or "count"]
     if kind == "counter" and any(len(found) > 1 for found in several.values()):
@@ -148,6 +181,16 @@ def counted(
 def of_source(source: str, service: str, metric: str, answers: dict[str, Outcomes]) -> list[Series]:
     items = (item for outcome in answers[metric] if outcome.source == source for item in outcome.reply.items)
     return [item for item in items if item.service == service and item.metric == metric]
+
+
+def possible(series: Series) -> Series:
+    """The series with gaps in place of what no number of events can be."""
+    values = series.values
+    return replace(series, values=np.where((values >= 0) & (values <= MOST), values, np.nan))
+
+
+def impossible(series: Series) -> int:
+    return int(np.count_nonzero((series.values < 0) | (series.values > MOST)))
 
 
 def together(several: Sequence[Series], metric: Metric, kind: Kind) -> Points:

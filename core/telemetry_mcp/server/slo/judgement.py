@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import isfinite
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from telemetry_mcp.analysis import composite
-from telemetry_mcp.analysis.burn import Evaluation, Pair, State, evaluate, pairs
+from telemetry_mcp.analysis.burn import Evaluation, State, evaluate, pairs
 from telemetry_mcp.analysis.forecast import PeriodForecast, expected_valid, period_forecast, rolling_exhaustion_ms
-from telemetry_mcp.analysis.sli import Compliance
 from telemetry_mcp.analysis.slo import (
     ENOUGH_COVERAGE,
     LOW_COVERAGE,
-    MILLION,
     Budget,
     Change,
     Verdict,
@@ -26,66 +20,13 @@ from telemetry_mcp.analysis.slo import (
     exhaustion_ms,
     verdict,
 )
-from telemetry_mcp.analysis.tally import Data, Missing, Tally, Total, total, trailing
-from telemetry_mcp.analysis.timeslice import timeslices
+from telemetry_mcp.analysis.tally import Data, Total
 from telemetry_mcp.catalog import Catalog
-from telemetry_mcp.model import Outcome, Series, Status
 from telemetry_mcp.server.argument import HOUR_MS
-from telemetry_mcp.server.slo.indicator import Indicator, indicator
-from telemetry_mcp.server.slo.plan import Key, Plan, View, key_of
+from telemetry_mcp.server.slo.measured import Answers, Measured, composed, measured
+from telemetry_mcp.server.slo.plan import Plan
 
 BURN_WINDOWS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "72h": 72 * HOUR_MS}
-
-Answers = Mapping[Key, Sequence[Outcome[Series]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Tallies:
-    """An objective slice by slice: over its window, its last hours, and the period before."""
-
-    whole: Tally
-    recent: Tally | None
-    before: Tally | None
-
-    def last(self, window_ms: int, missing: Missing) -> Total:
-        """In the finest slices there are; a calendar period that is young reaches into the one before it."""
-        if self.recent is not None and window_ms <= length_ms(self.recent):
-            return trailing(self.recent, window_ms, missing=missing)
-        if self.before is not None and window_ms > length_ms(self.whole):
-            return trailing(joined(self.before, self.whole), window_ms, missing=missing)
-        return trailing(self.whole, window_ms, missing=missing)
-
-
-def length_ms(tally: Tally) -> int:
-    return tally.end_ms - tally.start_ms
-
-
-def joined(before: Tally, whole: Tally) -> Tally:
-    """Two tallies that follow one another as one."""
-    bad, valid = np.concatenate([before.bad, whole.bad]), np.concatenate([before.valid, whole.valid])
-    return Tally(before.start_ms, whole.slice_ms, bad, valid, whole.unit)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What an objective comes to: over its window, over the last so many milliseconds, and over the period before.
-
-    `tallies` are None for a composite that only its members' sums make up. `unheard` are sources that failed or
-    gave only a part; `reason` is why else there is less than was asked for.
-    """
-
-    whole: Total
-    last: Callable[[int], Total]
-    before: Total | None
-    tallies: Tallies | None = None
-    kept: Compliance | None = None
-    unheard: Mapping[str, Status] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def sparse(self) -> bool:
-        """Too few samples to know for how long one speaks: their share is shown and nothing is judged by it."""
-        return self.kept is not None and self.kept.method == "point_share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,138 +67,59 @@ def judged(plan: Plan, answers: Answers, catalog: Catalog) -> Judged:
     return replace(whole, members=tuple(map(standing, plan.members, parts)))
 
 
-def measured(plan: Plan, answers: Answers, catalog: Catalog) -> Measured:
-    whole = look(plan, plan.whole, answers, catalog)
-    recent, before = (
-        look(plan, view, answers, catalog).tally if view else None for view in (plan.recent, plan.before)
-    )
-    tallies = Tallies(whole.tally, recent, before)
-    return of_tallies(plan, tallies, whole.kept, unheard(plan, answers, catalog), whole.reason)
-
-
-def look(plan: Plan, view: View, answers: Answers, catalog: Catalog) -> Indicator:
-    own = {metric: answers[key_of(plan, view, metric, catalog)] for metric in plan.metrics}
-    return indicator(plan.objective, view, own, catalog)
-
-
-def of_tallies(
-    plan: Plan, tallies: Tallies, kept: Compliance | None, unheard: Mapping[str, Status], reason: str
-) -> Measured:
-    missing = plan.objective.missing
-    return Measured(
-        whole=total(tallies.whole, missing=missing),
-        last=lambda window_ms: tallies.last(window_ms, missing),
-        before=total(tallies.before, missing=missing) if tallies.before else None,
-        tallies=tallies,
-        kept=kept,
-        unheard=unheard,
-        reason=reason,
-    )
-
-
-def unheard(plan: Plan, answers: Answers, catalog: Catalog) -> dict[str, Status]:
-    """The sources that could have told of the window and did not, or not all of it."""
-    wanted = plan.objective.sources
-    found: dict[str, Status] = {}
-    for metric in plan.metrics:
-        for outcome in answers[key_of(plan, plan.whole, metric, catalog)]:
-            if outcome.status in ("failed", "partial") and (not wanted or outcome.source in wanted):
-                found[outcome.source] = outcome.status
-    return found
-
-
-def composed(plan: Plan, parts: Sequence[Measured]) -> Measured:
-    """One account of several: slice by slice for `all_of`, by their sums for the others."""
-    failed = {source: status for part in parts for source, status in part.unheard.items()}
-    reason = "; ".join(dict.fromkeys(part.reason for part in parts if part.reason))
-    if plan.objective.all_of:
-        each = [part.tallies for part in parts if part.tallies]
-        tallies = Tallies(
-            together(plan, [tallies.whole for tallies in each]),
-            together(plan, [t.recent for t in each if t.recent]) if plan.recent else None,
-            together(plan, [t.before for t in each if t.before]) if plan.before else None,
-        )
-        return of_tallies(plan, tallies, None, failed, reason)
-    known = [part.before for part in parts if part.before]
-    return Measured(
-        whole=summed(plan, [part.whole for part in parts]),
-        last=lambda window_ms: summed(plan, [part.last(window_ms) for part in parts]),
-        before=summed(plan, known) if len(known) == len(parts) else None,
-        unheard=failed,
-        reason=reason,
-    )
-
-
-def together(plan: Plan, tallies: Sequence[Tally]) -> Tally:
-    """All of them, slice by slice; events are judged by each member's own objective first."""
-    return composite.all_of(
-        [
-            timeslices(tally, member.objective.ppm) if tally.unit == "events" else tally
-            for tally, member in zip(tallies, plan.members, strict=True)
-        ]
-    )
-
-
-def summed(plan: Plan, totals: Sequence[Total]) -> Total:
-    objective = plan.objective
-    if objective.worst_of:
-        return composite.worst_of(totals)
-    if objective.weighted:
-        return composite.weighted(totals, objective.weights)
-    return added(plan, totals)
-
-
-def added(plan: Plan, totals: Sequence[Total]) -> Total:
-    """Burn rates that add up by their weights, as in a composite of OpenSLO by occurrences: the share of bad with
-    which one objective of this budget would burn as fast."""
-    burns = [burn_rate(t.bad, t.valid, m.objective.ppm) for t, m in zip(totals, plan.members, strict=True)]
-    if any(t.data == "no_data" for t in totals):
-        return Total(0.0, 0.0, "share", coverage=0.0)
-    spent = sum(w * burn for w, burn in zip(plan.objective.weights, burns, strict=True) if burn is not None)
-    known = any(burn is not None for burn in burns)
-    bad = min(1.0, spent * plan.objective.ppm / MILLION) if isfinite(spent) else 1.0
-    return Total(bad if known else 0.0, float(known), "share", coverage=min(t.coverage for t in totals))
-
-
 def standing(plan: Plan, found: Measured) -> Judged:
-    ppm, whole = plan.objective.ppm, found.whole
-    spent = budget(whole.bad, whole.valid, ppm, window_ms=plan.period_ms)
-    usual = [pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and fits(pair, plan)]
+    ppm = plan.objective.ppm
+    word = verdict_of(plan, found)
+    odd = lopsided(plan, found.whole)
+    whole = Total(0.0, 0.0, found.whole.unit, coverage=0.0) if odd else found.whole
+    usual = [
+        pair for pair in pairs(plan.period_ms) if pair.short_ms >= finest(plan) and pair.long_ms <= history(plan)
+    ]
     burns = evaluate(found.last, ppm, usual, min_events=plan.objective.min_events)
-    lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.whole.window.duration_ms}
+    lengths = {name: ms for name, ms in BURN_WINDOWS.items() if ms <= plan.period_ms and ms <= history(plan)}
     totals = {name: found.last(ms) for name, ms in lengths.items()}
-    exhausted_in_ms, forecast = expected(plan, found, totals)
-    word = verdict_of(plan, found, spent)
+    exhausted_in_ms, forecast = (None, None) if odd else expected(plan, found, totals)
+    before = found.before if found.before and found.before.coverage >= ENOUGH_COVERAGE else None
     return Judged(
         plan=plan,
         measured=found,
-        budget=spent,
+        budget=budget(whole.bad, whole.valid, ppm, window_ms=min(plan.period_ms, plan.whole.window.duration_ms)),
         verdict=word,
         state=state_of(found, burns, word),
         burns=burns,
-        burn_rates={name: burn_rate(each.bad, each.valid, ppm) for name, each in totals.items()},
-        change=compare(whole, found.before, ppm) if found.before else None,
+        burn_rates={
+            name: None if lopsided(plan, each) else burn_rate(each.bad, each.valid, ppm)
+            for name, each in totals.items()
+        },
+        change=compare(whole, before, ppm) if before else None,
         exhausted_in_ms=exhausted_in_ms,
         forecast=forecast,
     )
+
+
+def lopsided(plan: Plan, whole: Total) -> bool:
+    """Whether no share can be told: what is bad in one member is bad for all, but what is good has to be known of
+    each. Where little is known of all at the same time, nearly all of that is bad."""
+    return bool(plan.objective.all_of) and whole.coverage < ENOUGH_COVERAGE
 
 
 def finest(plan: Plan) -> int:
     return min(view.slice_ms for view in (plan.whole, plan.recent) if view)
 
 
-def fits(pair: Pair, plan: Plan) -> bool:
-    """Whether there is as much history as the pair looks back on."""
-    views = [view for view in (plan.before, plan.whole) if view]
-    return pair.long_ms <= sum(view.window.duration_ms for view in views)
+def history(plan: Plan) -> int:
+    """How far back there is anything to look at, in milliseconds."""
+    return sum(view.window.duration_ms for view in (plan.before, plan.whole) if view)
 
 
-def verdict_of(plan: Plan, found: Measured, spent: Budget) -> Verdict:
+def verdict_of(plan: Plan, found: Measured) -> Verdict:
     """UNKNOWN where a source that counts was not heard and nothing else told; else by what was measured."""
     if found.tallies is not None:
         word = assess(found.tallies.whole, plan.objective.ppm, missing=plan.objective.missing).verdict
         return "UNKNOWN" if found.sparse else word
-    return verdict(spent) if found.whole.coverage >= ENOUGH_COVERAGE else "UNKNOWN"
+    whole = found.whole
+    enough = whole.coverage >= ENOUGH_COVERAGE
+    return verdict(budget(whole.bad, whole.valid, plan.objective.ppm)) if enough else "UNKNOWN"
 
 
 def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
@@ -266,10 +128,10 @@ def state_of(found: Measured, burns: Evaluation, word: Verdict) -> State | None:
     data = found.whole.data
     if burns.state in ("critical", "warning"):
         return burns.state
-    if data == "no_data":
-        return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
-    if data == "no_traffic":
+    if data == "no_traffic" and found.whole.coverage >= ENOUGH_COVERAGE:
         return "no_traffic"
+    if data == "no_data" or (burns.state == "no_data" and word != "UNKNOWN"):
+        return "unknown" if found.unheard or found.reason or found.sparse else "no_data"
     if word == "UNKNOWN":
         return "unknown"
     return burns.state if burns.pairs else None
@@ -283,13 +145,15 @@ def expected(plan: Plan, found: Measured, totals: Mapping[str, Total]) -> tuple[
         return None, None
     recent, recent_ms = totals[name], BURN_WINDOWS[name]
     if plan.objective.calendar:
+        # Sums of shares are no amounts: of them only the ratio is of the same kind over any window.
+        amounts = recent.data == "ok" and found.tallies is not None
         forecast = period_forecast(
             found.whole,
             whole_period(plan, found),
             ppm,
             left_ms=max(0, plan.period_ms - plan.whole.window.duration_ms),
             recent=recent if recent.data == "ok" else None,
-            recent_ms=recent_ms if recent.data == "ok" else None,
+            recent_ms=recent_ms if amounts else None,
         )
         return forecast.exhausted_in_ms, forecast
     if found.tallies is not None:
@@ -302,7 +166,7 @@ def whole_period(plan: Plan, found: Measured) -> float:
     """What a calendar period will have been valid in all: what was so far, and for the rest as much as in the same
     hours of the weeks of the period before; without one, in proportion."""
     whole, window = found.whole, plan.whole.window
-    end_ms = window.start_ms + plan.period_ms
+    end_ms = plan.begun_ms + plan.period_ms
     before = found.tallies.before if found.tallies else None
     ahead = expected_valid(before, window.end_ms, end_ms) if before is not None else None
     if ahead is None:

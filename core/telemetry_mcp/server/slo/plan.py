@@ -36,7 +36,8 @@ class View:
 class Plan:
     """An objective and where it is looked at. `objective` names metrics of the catalog only.
 
-    `whole` is its window so far and `period_ms` how long that will be: longer while a calendar period lasts.
+    `whole` is its window so far, from `begun_ms` on in whole slices, and `period_ms` how long that will be: longer
+    while a calendar period lasts.
     `recent` are its last hours in fine slices, None where `whole` is fine enough; `before` is the period before,
     None where the look-back does not go that far. `members` are those of a composite, over its own windows.
     """
@@ -46,6 +47,7 @@ class Plan:
     whole: View
     recent: View | None
     before: View | None
+    begun_ms: int
     period_ms: int
     now_ms: int
     members: tuple[Plan, ...] = ()
@@ -91,10 +93,10 @@ def planned(name: str | None, objective: Objective, now_ms: int, lookback_s: flo
     whole = view(start_ms, end_ms, slice_ms, step_ms)
     recent = None
     if slice_ms > RECENT_STEP_MS and whole.window.duration_ms > RECENT_MS:
-        recent = view(now_ms - RECENT_MS, now_ms, wished_ms or RECENT_STEP_MS, RECENT_STEP_MS)
+        recent = view(now_ms - RECENT_MS, now_ms, slice_ms if wished_ms else RECENT_STEP_MS, RECENT_STEP_MS)
     before = view(before_ms, whole.window.start_ms, slice_ms, step_ms)
     near = reaches(before.window.start_ms, now_ms, lookback_s)
-    return Plan(name, objective, whole, recent, before if near else None, until_ms - start_ms, now_ms)
+    return Plan(name, objective, whole, recent, before if near else None, start_ms, until_ms - start_ms, now_ms)
 
 
 def bounds(objective: Objective, now_ms: int) -> tuple[int, int, int, int]:

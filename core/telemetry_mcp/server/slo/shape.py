@@ -41,7 +41,8 @@ class ErrorBudget(Lean):
 
 
 class BurnAlert(Lean):
-    """`firing` null: nobody can tell. `interval` bounds the long window's error ratio, in percent, at 95 %."""
+    """`firing` null: nobody can tell. `attainable` false: not even a total outage fires it. `interval` bounds the
+    long window's error ratio, in percent, at 95 %."""
 
     severity: Severity
     long: str
@@ -50,6 +51,7 @@ class BurnAlert(Lean):
     long_burn: Number | None
     short_burn: Number | None
     firing: bool | None
+    attainable: bool | None = None
     low_traffic: bool | None = None
     interval: list[Number | None] | None = None
 
@@ -197,6 +199,7 @@ def burn_alert(each: PairBurn) -> BurnAlert:
         long_burn=rounded(each.long.burn),
         short_burn=rounded(each.short.burn),
         firing=each.firing,
+        attainable=None if each.attainable else False,
         low_traffic=True if each.low_traffic else None,
         interval=[rounded(100 * bound) for bound in interval] if interval else None,
     )
@@ -217,10 +220,9 @@ def exhaustion(found: Judged) -> str | None:
 def calendar(plan: Plan, forecast: PeriodForecast | None) -> Period | None:
     if plan.objective.calendar is None:
         return None
-    start_ms = plan.whole.window.start_ms
     return Period(
-        start=iso(start_ms) or "",
-        end=iso(start_ms + plan.period_ms) or "",
+        start=iso(plan.begun_ms) or "",
+        end=iso(plan.begun_ms + plan.period_ms) or "",
         consumed_of_period=rounded(forecast.consumed_of_period) if forecast else None,
         consumed_of_elapsed=rounded(forecast.consumed_of_elapsed) if forecast else None,
         consumed_at_end=rounded(forecast.consumed_at_end) if forecast else None,
