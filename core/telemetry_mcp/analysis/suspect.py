@@ -20,8 +20,8 @@ class Weights:
     `kind`: of a metric by its kind. `harmless`: of a change for the better. `other_kind`: of suffering of another
     kind than the symptom's. `saturation`: deviations far beyond so many sigmas no longer differ. `second`: of the
     second best metric, the best has the rest. `explained`: the share of a caller's suffering that a callee
-    explains. `unreachable`: of a service that the one with the symptom does not call. `onset`: what the first onset
-    is worth. `change`: what a change right before the onset is worth; so little that it only settles ties.
+    explains. `unreachable`: of a service that the one with the symptom does not call. `onset`: what the first
+    onset is worth. `change`: what a change right before the onset is worth; so little that it only settles ties.
     """
 
     kind: Mapping[Kind, float] = field(
