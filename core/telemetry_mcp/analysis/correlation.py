@@ -1,4 +1,4 @@
-"""In which service an incident most likely began: candidates in order with what speaks for each, never a verdict."""
+"""In which service an incident most likely began: candidates in order and why, never a verdict."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -106,9 +106,9 @@ def suspects_of_changes(
 ) -> tuple[Candidate, ...]:
     """All changes that may be the cause, the best fit first.
 
-    `fit` is how close to the best service its own one stands, `exp(score - best score)`, times how close before the
-    onset there the change was made, `exp(-offset / 1 h)`. A later change, or one of a service that is not in the
-    ranking, is no candidate.
+    `fit` is how close to the best service its own one stands, `exp(score - best score)`, times how close before
+    the onset there the change was made, `exp(-offset / 1 h)`. A later change, or one of a service that is not in
+    the ranking, is no candidate.
     """
     known = changes_of(changes)
     best = max((one.score for one in ranking.services), default=0.0)

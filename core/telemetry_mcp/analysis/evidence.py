@@ -27,6 +27,8 @@ LATE_STEPS = 2.0
 """So many steps may the newest point be older than the page, and an onset later than the edge of the analysis."""
 EDGE = 0.25
 """The edge is this share of the guard at most."""
+UNTOUCHED_GUARDS = 4
+"""What is older than so many guards before the page is told from an incident even when the page came late."""
 TAIL = 0.95
 IQR_TO_SIGMA = 1 / 1.349
 DOUBT = 3.0
@@ -102,7 +104,7 @@ def examine(signal: Signal, span: Span) -> Evidence | str:
         return "too few points before"
     if last - first < FEWEST_AFTER:
         return "too few points since"
-    untouched = int(np.searchsorted(times[oldest:first], span.start_ms - span.guard_ms))
+    untouched = int(np.searchsorted(times[oldest:first], span.page_ms - UNTOUCHED_GUARDS * span.guard_ms))
     floor = _floor(signal, values[oldest:first], values[oldest:last])
     middle, sigma = _usual(values[oldest:first], untouched, floor)
     return _evidence(signal, span, step, times[first:last], values[first:last], middle, sigma)
