@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from figure import Figure
@@ -165,8 +166,13 @@ PERTURBED: Mapping[str, Sequence[float]] = {
 def _changed_weights() -> Iterator[tuple[str, str]]:
     for name, several in PERTURBED.items():
         for value in several:
-            yield f"{name} {value:g}", _row(replace(DEFAULT, **{name: value}))
+            yield f"{name} {value:g}", _row(_with(name, value))
     yield "all kinds 1", _row(replace(DEFAULT, kind=dict.fromkeys(KINDS, 1.0)))
+
+
+def _with(name: str, value: float) -> Weights:
+    changed: dict[str, Any] = {name: value}
+    return replace(DEFAULT, **changed)
 
 
 RULES: Mapping[str, Sequence[float]] = {

@@ -104,6 +104,25 @@ def test_the_onset_is_right_within_two_steps(seed: int) -> None:
     assert abs((ranking.services[0].onset_ms or 0) - onset) <= 2 * MINUTE
 
 
+def test_the_onset_of_a_service_is_that_of_the_first_metric_that_tells() -> None:
+    onset = PAGE - 10 * MINUTE
+    signals = [
+        signal("pay", "resource", onset=onset, by=15),
+        signal("pay", "latency", onset=onset + 3 * MINUTE, by=60),
+        signal("pay", "error", onset=onset + 6 * MINUTE, by=5),
+    ]
+    assert rank(PAGE, signals).services[0].onset_ms == onset
+
+
+def test_a_slow_rise_is_dated_back_to_its_first_points() -> None:
+    onset = PAGE - 10 * MINUTE
+    rising = signal("pay", "latency")
+    rising.values[:] += np.clip((rising.timestamps_ms - onset) / MINUTE, 0, 10) * 6
+    (evidence,) = rank(PAGE, [rising]).services[0].evidence
+    assert evidence.onset_ms is not None
+    assert abs(evidence.onset_ms - onset) <= 2 * MINUTE
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_where_nothing_happened_nothing_is_found(seed: int) -> None:
     ranking = rank(PAGE, healthy(*(f"service-{place}" for place in range(20)), seed=seed))

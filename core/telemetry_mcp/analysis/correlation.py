@@ -89,7 +89,8 @@ def rank(
     """
     given, edges, known = signals_of(signals), edges_of(dependencies), changes_of(changes)
     span, found, ranked = _grown(given, _span(page_ms, given, baseline_ms, guard_ms), edges, symptom, weights)
-    strongest = max((w.strength for case, _ in ranked for w in case.weighed if w.evidence.onset_ms), default=0.0)
+    lasting = (one for case, _ in ranked for one in case.weighed if one.evidence.onset_ms is not None)
+    strongest = max((one.strength for one in lasting), default=0.0)
     return Ranking(
         _suspects(ranked, known, page_ms, weights),
         strongest < FOUND,

@@ -189,7 +189,15 @@ def _begin(z: Values, times: Timestamps, page_ms: float) -> int | None:
     heads = lasting[np.append(True, np.diff(run) > 0)]
     until = np.append(times, times[-1])[ends[np.unique(run)]]
     reaching = heads[until >= page_ms]
-    return int(reaching[0] if reaching.size else heads[-1])
+    head = int(reaching[0] if reaching.size else heads[-1])
+    return _risen(z, head)
+
+
+def _risen(z: Values, head: int) -> int:
+    """Where the rise to the first deviating point began: from there on all points leave to the same side."""
+    leaving = z[:head] * np.sign(z[head]) > NEAR_SIGMAS
+    inside = np.flatnonzero(~leaving)
+    return int(inside[-1]) + 1 if inside.size else 0
 
 
 def _calm(sizes: Values) -> NDArray[np.intp]:

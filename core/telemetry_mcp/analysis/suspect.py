@@ -40,6 +40,8 @@ class Weights:
 
 
 DEFAULT = Weights()
+TELLING = 0.5
+"""A metric so much as strong as the strongest of its service tells when it began."""
 PROPAGATION_MS = 300_000
 """A callee explains what begins up to so long after its own onset."""
 
@@ -60,9 +62,10 @@ class Case:
 
     @property
     def onset_ms(self) -> int | None:
-        """When the first of its best two metrics began to deviate for the worse."""
-        best = (one.evidence for one in self.weighed[:2])
-        return min((one.onset_ms for one in best if one.onset_ms is not None and not one.harmless), default=None)
+        """When the first metric that counts (at least half as strong as its strongest) began to get worse."""
+        least = TELLING * self.weighed[0].strength
+        telling = (one.evidence for one in self.weighed if one.strength >= least and not one.evidence.harmless)
+        return min((one.onset_ms for one in telling if one.onset_ms is not None), default=None)
 
     @property
     def suffering(self) -> Weighed | None:
