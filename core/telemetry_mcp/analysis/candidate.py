@@ -1,39 +1,36 @@
 """Which changes an incident may come from: candidates with their offsets, never a verdict."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from telemetry_mcp.analysis.correlation import CHANGE_LATE_MS, Ranking, time_fit
-from telemetry_mcp.analysis.signal import Change, changes_of
+from telemetry_mcp.analysis.signal import Change
+
+FADES_MS = 3_600_000
+LATE_MS = 60_000
+"""So much later than the onset may a change be stamped that caused it: the first point that shows it covers more
+than its own instant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A change, how long before the onset of its service it was made (without an onset: before the page), and how
-    well it fits, 0 to 1."""
+    """A change before an onset.
+
+    `offset_ms` is how long before: of the onset of its service, or of the page where there is none. It is negative
+    for a change of the first minute after the onset. `fit`, 0 to 1, tells candidates apart; it is no probability.
+    """
 
     change: Change
     offset_ms: int
     fit: float
 
 
-def suspects_of_changes(
-    ranking: Ranking, changes: Iterable[Change | Sequence[Any]], page_ms: int
-) -> tuple[Candidate, ...]:
-    """The changes in the order of their fit: how bad their service stands (its score beside the best one) times how
-    close before its onset they were made. A change after the onset, or of a service that is not in the ranking, is
-    no candidate."""
-    best = max((one.score for one in ranking.services), default=0.0)
-    standing = {one.service: one for one in ranking.services}
-    found = []
-    for change in changes_of(changes):
-        suspect = standing.get(change.service)
-        if suspect is None:
-            continue
-        onset = page_ms if suspect.onset_ms is None else suspect.onset_ms
-        offset = onset - change.at_ms
-        if offset >= (0 if suspect.onset_ms is None else -CHANGE_LATE_MS):
-            found.append(Candidate(change, offset, math.exp(suspect.score - best) * time_fit(offset)))
-    return tuple(sorted(found, key=lambda one: (-one.fit, one.offset_ms)))
+def preceding(changes: Iterable[Change], onset_ms: int | None, page_ms: int) -> tuple[Candidate, ...]:
+    """The candidates among the changes of one service, the nearest first: `fit = exp(-offset / 1 h)`."""
+    moment, late = (page_ms, 0) if onset_ms is None else (onset_ms, LATE_MS)
+    found = (
+        Candidate(one, moment - one.at_ms, math.exp(-max(moment - one.at_ms, 0) / FADES_MS))
+        for one in changes
+        if one.at_ms <= moment + late
+    )
+    return tuple(sorted(found, key=lambda one: abs(one.offset_ms)))

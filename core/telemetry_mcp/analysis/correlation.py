@@ -1,12 +1,13 @@
-"""In which service an incident most likely began: candidates in order, with what speaks for each. Never a verdict."""
+"""In which service an incident most likely began: candidates in order and why, never a verdict."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from telemetry_mcp.analysis.candidate import Candidate, preceding
 from telemetry_mcp.analysis.evidence import ONSET_SIGMAS, Evidence, Span, examine
 from telemetry_mcp.analysis.signal import Change, Signal, changes_of, signals_of
 from telemetry_mcp.analysis.suspect import DEFAULT, Case, Edges, Symptom, Weights, cases, edges_of, scores
@@ -17,20 +18,8 @@ GUARDS_BEFORE = 3
 """The baseline is at least so many guards long."""
 GROWTHS = 3
 """So many times may the guard double."""
-CHANGE_FADES_MS = 3_600_000
-CHANGE_LATE_MS = 60_000
-"""So much later than the onset may a change be stamped that caused it."""
 FOUND = math.log1p(ONSET_SIGMAS)
-
-
-@dataclass(frozen=True, slots=True)
-class Preceding:
-    """A change of a service, and how long before its onset; without an onset, before the page. It is negative for
-    a change of the last minute before the onset was seen."""
-
-    change: Change
-    offset_ms: int
-    fit: float
+"""The least strength that is a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +33,12 @@ class Suspect:
     onset_ms: int | None
     lead_ms: int | None
     evidence: tuple[Evidence, ...]
-    changes: tuple[Preceding, ...] = ()
+    changes: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Unexamined:
-    """What could not be judged, and so may be the cause all the same. Without a `metric` it is all of a service."""
+    """What could not be judged, and may be the cause all the same. Without a `metric` it is all of a service."""
 
     service: str
     metric: str
@@ -61,8 +50,8 @@ class Ranking:
     """The candidates, best first. With `nothing_found` none of them deviated: the order then means nothing.
 
     `guard_ms` is the guard that was used: longer than asked for when an onset lay at its edge, shorter when the
-    data begin late. The baseline is `[baseline_start_ms, baseline_end_ms)`; what happened was looked for from there
-    to `end_ms`.
+    data begin late. The baseline is `[baseline_start_ms, baseline_end_ms)`; what happened was looked for from its
+    end to `end_ms`.
     """
 
     services: tuple[Suspect, ...]
@@ -100,8 +89,8 @@ def rank(
     """
     given, edges, known = signals_of(signals), edges_of(dependencies), changes_of(changes)
     span, found, ranked = _grown(given, _span(page_ms, given, baseline_ms, guard_ms), edges, symptom, weights)
-    evidence = [one for one in found if isinstance(one, Evidence)]
-    strongest = max((w.strength for case, _ in ranked for w in case.weighed if w.evidence.onset_ms), default=0.0)
+    lasting = (one for case, _ in ranked for one in case.weighed if one.evidence.onset_ms is not None)
+    strongest = max((one.strength for one in lasting), default=0.0)
     return Ranking(
         _suspects(ranked, known, page_ms, weights),
         strongest < FOUND,
@@ -111,6 +100,25 @@ def rank(
         span.end_ms,
         _unexamined(given, found, edges, symptom),
     )
+
+
+def suspects_of_changes(
+    ranking: Ranking, changes: Iterable[Change | Sequence[Any]], page_ms: int
+) -> tuple[Candidate, ...]:
+    """All changes that may be the cause, the best fit first.
+
+    `fit` is how close to the best service its own one stands, `exp(score - best score)`, times how close before
+    the onset there the change was made, `exp(-offset / 1 h)`. A later change, or one of a service that is not in
+    the ranking, is no candidate.
+    """
+    known = changes_of(changes)
+    best = max((one.score for one in ranking.services), default=0.0)
+    found = [
+        replace(candidate, fit=candidate.fit * math.exp(one.score - best))
+        for one in ranking.services
+        for candidate in preceding((c for c in known if c.service == one.service), one.onset_ms, page_ms)
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.fit, one.offset_ms)))
 
 
 Found = list[Evidence | str]
@@ -155,7 +163,7 @@ def _grown(
 def _suspects(ranked: Scored, changes: Sequence[Change], page_ms: int, weights: Weights) -> tuple[Suspect, ...]:
     settled = []
     for case, score in ranked:
-        its = _preceding(case, changes, page_ms)
+        its = preceding((one for one in changes if one.service == case.service), case.onset_ms, page_ms)
         settled.append((score + weights.change * max((one.fit for one in its), default=0.0), case, its))
     settled.sort(key=lambda one: (-one[0], one[1].service))
     shares = _softmax([score for score, _, _ in settled])
@@ -178,23 +186,6 @@ def _softmax(numbers: Sequence[float]) -> list[float]:
         return []
     powers = np.exp(np.array(numbers) - max(numbers))
     return [float(share) for share in powers / powers.sum()]
-
-
-def _preceding(case: Case, changes: Sequence[Change], page_ms: int) -> tuple[Preceding, ...]:
-    """The changes of a service before its onset, the nearest first."""
-    onset = page_ms if case.onset_ms is None else case.onset_ms
-    late = 0 if case.onset_ms is None else CHANGE_LATE_MS
-    its = [
-        Preceding(one, onset - one.at_ms, time_fit(onset - one.at_ms))
-        for one in changes
-        if one.service == case.service and one.at_ms <= onset + late
-    ]
-    return tuple(sorted(its, key=lambda one: abs(one.offset_ms)))
-
-
-def time_fit(offset_ms: int) -> float:
-    """How well a change so long before an onset fits it: 1 right before it, a third an hour before."""
-    return math.exp(-max(offset_ms, 0) / CHANGE_FADES_MS)
 
 
 def _unexamined(

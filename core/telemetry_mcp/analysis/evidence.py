@@ -27,6 +27,8 @@ LATE_STEPS = 2.0
 """So many steps may the newest point be older than the page, and an onset later than the edge of the analysis."""
 EDGE = 0.25
 """The edge is this share of the guard at most."""
+UNTOUCHED_GUARDS = 4
+"""What is older than so many guards before the page is told from an incident even when the page came late."""
 TAIL = 0.95
 IQR_TO_SIGMA = 1 / 1.349
 DOUBT = 3.0
@@ -102,7 +104,7 @@ def examine(signal: Signal, span: Span) -> Evidence | str:
         return "too few points before"
     if last - first < FEWEST_AFTER:
         return "too few points since"
-    untouched = int(np.searchsorted(times[oldest:first], span.start_ms - span.guard_ms))
+    untouched = int(np.searchsorted(times[oldest:first], span.page_ms - UNTOUCHED_GUARDS * span.guard_ms))
     floor = _floor(signal, values[oldest:first], values[oldest:last])
     middle, sigma = _usual(values[oldest:first], untouched, floor)
     return _evidence(signal, span, step, times[first:last], values[first:last], middle, sigma)
@@ -187,7 +189,15 @@ def _begin(z: Values, times: Timestamps, page_ms: float) -> int | None:
     heads = lasting[np.append(True, np.diff(run) > 0)]
     until = np.append(times, times[-1])[ends[np.unique(run)]]
     reaching = heads[until >= page_ms]
-    return int(reaching[0] if reaching.size else heads[-1])
+    head = int(reaching[0] if reaching.size else heads[-1])
+    return _risen(z, head)
+
+
+def _risen(z: Values, head: int) -> int:
+    """Where the rise to the first deviating point began: from there on all points leave to the same side."""
+    leaving = z[:head] * np.sign(z[head]) > NEAR_SIGMAS
+    inside = np.flatnonzero(~leaving)
+    return int(inside[-1]) + 1 if inside.size else 0
 
 
 def _calm(sizes: Values) -> NDArray[np.intp]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from telemetry_mcp.analysis.sample import Timestamps, Values
 
 Kind = Literal["availability", "error", "latency", "traffic", "resource"]
@@ -42,12 +44,17 @@ class Change:
 
 
 def signals_of(given: Iterable[Signal | Sequence[Any]]) -> tuple[Signal, ...]:
-    """Plain tuples made signals. Raises ValueError for a kind that is none."""
-    signals = tuple(one if isinstance(one, Signal) else Signal(*one) for one in given)
+    """Plain tuples made signals, lists made arrays. Raises ValueError for a kind that is none."""
+    signals = tuple(_signal(one if isinstance(one, Signal) else Signal(*one)) for one in given)
     unknown = sorted({one.kind for one in signals} - set(KINDS))
     if unknown:
         raise ValueError(f"kinds are {', '.join(KINDS)}, not {', '.join(unknown)}")
     return signals
+
+
+def _signal(given: Signal) -> Signal:
+    times, values = np.asarray(given.timestamps_ms, dtype=np.int64), np.asarray(given.values, dtype=np.float64)
+    return Signal(given.service, given.metric, given.kind, times, values)
 
 
 def changes_of(given: Iterable[Change | Sequence[Any]]) -> tuple[Change, ...]:

@@ -20,8 +20,8 @@ class Weights:
     `kind`: of a metric by its kind. `harmless`: of a change for the better. `other_kind`: of suffering of another
     kind than the symptom's. `saturation`: deviations far beyond so many sigmas no longer differ. `second`: of the
     second best metric, the best has the rest. `explained`: the share of a caller's suffering that a callee
-    explains. `unreachable`: of a service that the one with the symptom does not call. `onset`: what the first onset
-    is worth. `change`: what a change right before the onset is worth; so little that it only settles ties.
+    explains. `unreachable`: of a service that the one with the symptom does not call. `onset`: what the first
+    onset is worth. `change`: what a change right before the onset is worth; so little that it only settles ties.
     """
 
     kind: Mapping[Kind, float] = field(
@@ -40,6 +40,8 @@ class Weights:
 
 
 DEFAULT = Weights()
+TELLING = 0.5
+"""A metric so much as strong as the strongest of its service tells when it began."""
 PROPAGATION_MS = 300_000
 """A callee explains what begins up to so long after its own onset."""
 
@@ -60,9 +62,10 @@ class Case:
 
     @property
     def onset_ms(self) -> int | None:
-        """When the first of its best two metrics began to deviate for the worse."""
-        best = (one.evidence for one in self.weighed[:2])
-        return min((one.onset_ms for one in best if one.onset_ms is not None and not one.harmless), default=None)
+        """When the first metric that counts (at least half as strong as its strongest) began to get worse."""
+        least = TELLING * self.weighed[0].strength
+        telling = (one.evidence for one in self.weighed if one.strength >= least and not one.evidence.harmless)
+        return min((one.onset_ms for one in telling if one.onset_ms is not None), default=None)
 
     @property
     def suffering(self) -> Weighed | None:
