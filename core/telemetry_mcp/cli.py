@@ -280,7 +280,8 @@ def connect(
 def demo(
     serve: Annotated[bool, typer.Option("--serve", help="go on as an MCP endpoint on HTTP")] = False,
     port: Port = None,
-    seed: Annotated[int, typer.Option(help="of the simulated estate")] = 7,
+    incident: Annotated[bool, typer.Option("--incident", help="play one incident and investigate it")] = False,
+    seed: Annotated[int, typer.Option(help="of the simulated estate, or of the incident")] = 7,
     fault: Faults = None,
     no_color: Annotated[bool, typer.Option("--no-color")] = False,
 ) -> None:
@@ -289,7 +290,8 @@ def demo(
     from telemetry_mcp.terminal.demo import run
     from telemetry_mcp.terminal.target import Target
 
-    run(Target(demo=True, faults=tuple(fault or ()), seed=seed), serve=serve, port=port, color=not no_color)
+    target = Target(demo=True, faults=tuple(fault or ()), seed=seed, incident=incident)
+    run(target, serve=serve, port=port, color=not no_color)
 
 
 def target_of(config: Path | None, demo: bool, fault: list[str] | None, level: str = "warning") -> Target:

@@ -77,6 +77,10 @@ class Registry:
     sinks: Mapping[str, AuditSink] = field(default_factory=dict)
     unusable: tuple[Absent, ...] = ()
 
+    def having(self, capability: str) -> list[str]:
+        """The names of the sources with this capability."""
+        return [instance.name for instance in self.instances if capability in instance.capabilities]
+
     def __getitem__(self, name: str) -> Instance:
         return next(instance for instance in self.instances if instance.name == name)
 

@@ -54,7 +54,7 @@ async def answer(call: Call, service: str | None, status: IncidentStatus, since:
         await call.service(service)
     question = IncidentQuery(window, (service,) if service else (), STATUSES[status])
     outcomes = await call.ask(question)
-    found = joined(outcomes)
+    found = joined(outcomes, call.engine.registry.having("on_call"))
     if len(found) > MOST:
         call.warnings.append(f"the newest {MOST} of {len(found)} incidents are shown; ask for a later since")
     return Incidents(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -32,12 +32,12 @@ class Joined:
         return self.first.incident
 
 
-def joined(outcomes: Iterable[Outcome[Incident]]) -> list[Joined]:
+def joined(outcomes: Iterable[Outcome[Incident]], paging: Collection[str] = ()) -> list[Joined]:
     """Every incident once, the newest first.
 
-    Two are the same when both have the same link, or when different sources opened them for the same service
-    within five minutes of each other. What people are paged by (it has an urgency) speaks for the alerts of the monitoring
-    systems; of equals the one that was opened first.
+    Two are the same when both have the same link, or when they were opened for the same service within five minutes
+    of each other, but for two of one kind that one source tells apart. Of the sources, those that page people
+    (`paging`) speak first, then those that tell of incidents and not of alerts, then who told first.
     """
     told = [Told(outcome.source, incident) for outcome in outcomes for incident in outcome.reply.items]
     told.sort(key=lambda each: each.incident.opened_ms)
@@ -48,14 +48,14 @@ def joined(outcomes: Iterable[Outcome[Incident]]) -> list[Joined]:
             groups.append([each])
         else:
             home.append(each)
-    made = [one(group) for group in groups]
+    made = [one(group, paging) for group in groups]
     return sorted(made, key=lambda each: -each.incident.opened_ms)
 
 
 def belongs(each: Told, group: Sequence[Told]) -> bool:
     if any(same_link(each.incident, other.incident) for other in group):
         return True
-    if any(each.source == other.source for other in group):
+    if any(each.source == other.source and each.incident.kind == other.incident.kind for other in group):
         return False
     return any(near(each.incident, other.incident) for other in group)
 
@@ -78,8 +78,9 @@ def link(url: str) -> tuple[str, str, str]:
     return parts.netloc.lower(), parts.path.rstrip("/"), parts.query
 
 
-def one(group: Sequence[Told]) -> Joined:
-    ordered = sorted(
-        group, key=lambda each: (each.incident.kind != "incident", each.incident.acknowledged_ms is None)
-    )
-    return Joined(ordered[0], tuple(ordered[1:]))
+def one(group: Sequence[Told], paging: Collection[str]) -> Joined:
+    def order(each: Told) -> tuple[bool, bool]:
+        return each.source not in paging, each.incident.kind != "incident"
+
+    first, *others = sorted(group, key=order)
+    return Joined(first, tuple(others))

@@ -8,7 +8,6 @@ from typing import Any
 LOCAL = "#/$defs/"
 LIMITS = {"minLength", "maxLength", "maxItems"}
 """Held to, but not told: whoever goes beyond them is told in a sentence."""
-NOISE: tuple[tuple[str, Any], ...] = (("default", None), ("default", []), ("additionalProperties", False))
 
 
 def slim(schema: dict[str, Any], *, described: bool = True, nullable: bool = True) -> dict[str, Any]:
@@ -16,8 +15,8 @@ def slim(schema: dict[str, Any], *, described: bool = True, nullable: bool = Tru
     and what is referred to once written where it stands.
 
     Without `described` only types and names are left, as for an answer, whose fields must speak for themselves and
-    are all always there; and of an object inside it the plain fields are named only (`named`). Without `nullable` a field that may be
-    null is shown as one that may be left out.
+    are all always there; and of an object inside it the plain fields are named only (`named`). Without `nullable`
+    a field that may be null is shown as one that may be left out.
     """
     dropped = LIMITS | {"title"} if described else {"title", "description"}
     short = reduced(schema, dropped, ["null"] if nullable else [])
@@ -70,14 +69,21 @@ def reduced(node: Any, dropped: set[str], null: list[str]) -> Any:
     for key, value in node.items():
         if key in ("properties", "$defs"):
             out[key] = {name: reduced(item, dropped, null) for name, item in value.items()}
-        elif key not in dropped and (key, value) not in NOISE and not (key == "default" and value is False):
+        elif key not in dropped and not noise(key, value):
             out[key] = reduced(value, dropped, null)
     return flattened(out, null)
 
 
+def noise(key: str, value: Any) -> bool:
+    """What every schema says and nobody needs to read. (A default of 0 is none: Python takes False for it.)"""
+    return (key == "default" and value in (None, [])) or (
+        key in ("default", "additionalProperties") and value is False
+    )
+
+
 def flattened(node: dict[str, Any], null: list[str]) -> dict[str, Any]:
-    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`, an enum with null as one of its values; it
-    needs no type beside it."""
+    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`; an enum with null as one of its values, for
+    it needs no type beside it."""
     if "enum" in node:
         node = {key: value for key, value in node.items() if key != "type"}
     options = node.get("anyOf")

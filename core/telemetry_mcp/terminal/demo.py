@@ -1,8 +1,8 @@
-"""`telemetry-mcp demo`: the embedded estate, and five conversations with it."""
+"""`telemetry-mcp demo`: the embedded estate, and five conversations with it, or one incident."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from threading import Timer
 
 import anyio
@@ -14,9 +14,12 @@ from telemetry_mcp.config import Config
 from telemetry_mcp.terminal.conversation import CONVERSATIONS, Told
 from telemetry_mcp.terminal.desk import Asked, Desk
 from telemetry_mcp.terminal.ending import LAST_S, end_within
+from telemetry_mcp.terminal.incident import INCIDENT
 from telemetry_mcp.terminal.serve import listening, serve_on
 from telemetry_mcp.terminal.table import ascii_only, console, coverage, indented
 from telemetry_mcp.terminal.target import Target, configuration, server_over
+
+Conversations = Sequence[tuple[str, Callable[[Desk], Awaitable[Told]]]]
 
 NEXT = """\
 Next: the same estate in your own client
@@ -36,7 +39,8 @@ def run(target: Target, *, serve: bool = False, port: int | None = None, color: 
     with target.estate() as estate:
         config = configuration(estate)
         sock = listening(config, None, port) if serve else None
-        anyio.run(converse, config, estate.clock(), out).cancel()
+        asked = INCIDENT if target.incident else CONVERSATIONS
+        anyio.run(converse, config, estate.clock(), out, asked).cancel()
         if sock is None:
             out.print(NEXT)
             return
@@ -45,11 +49,11 @@ def run(target: Target, *, serve: bool = False, port: int | None = None, color: 
             serve_on(config, sock)
 
 
-async def converse(config: Config, now_ms: int, out: Console) -> Timer:
+async def converse(config: Config, now_ms: int, out: Console, conversations: Conversations) -> Timer:
     """Everything that is told; returns the last resort that leaving the sources stands under."""
     async with Client(server_over(config)) as client:
         desk = Desk(client, now_ms, ascii_only(out))
-        for number, (question, answer) in enumerate(CONVERSATIONS, start=1):
+        for number, (question, answer) in enumerate(conversations, start=1):
             await one(number, question, answer, desk, out)
         return end_within(LAST_S, 0)
 

@@ -20,6 +20,7 @@ from telemetry_mcp.errors import ConfigError, TelemetryError
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.registry import load
 from telemetry_mcp.server.app import build
+from telemetry_mcp.source import now_ms
 
 if TYPE_CHECKING:
     from telemetry_mcp.demo.emulator import Emulators
@@ -38,12 +39,14 @@ class CommandError(TelemetryError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`faults` are SOURCE=KIND[:ARG], for the embedded estate only."""
+    """`faults` are SOURCE=KIND[:ARG], for the embedded estate only; `incident` plays the incident of the seed in
+    it, which has just been paged."""
 
     config: Path | None = None
     demo: bool = False
     faults: tuple[str, ...] = ()
     seed: int = SEED
+    incident: bool = False
 
     @contextmanager
     def configured(self) -> Iterator[Config]:
@@ -74,9 +77,13 @@ class Target:
     @contextmanager
     def estate(self) -> Iterator[Emulators]:
         """The embedded estate, with its faults switched on."""
+        from telemetry_mcp.demo import scenario
         from telemetry_mcp.demo.emulator import Emulators
 
-        estate = Emulators(seed=self.seed)
+        if self.incident:
+            estate = scenario.opened(scenario.incident_today(now_ms(), self.seed), now_ms)
+        else:
+            estate = Emulators(seed=self.seed)
         for fault in self.faults:
             switch_on(estate, fault)
         with estate:

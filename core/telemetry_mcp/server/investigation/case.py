@@ -141,7 +141,7 @@ def said_by(title: str) -> Kind | None:
 async def incident_of(call: Call, incident_id: str) -> tuple[Joined, list[Outcome[Incident]]]:
     window = Window(call.now_ms - FOUND_WITHIN_MS, call.now_ms)
     outcomes = await call.ask(IncidentQuery(window))
-    known = joined(outcomes)
+    known = joined(outcomes, call.engine.registry.having("on_call"))
     for each in known:
         if any(told.incident.id == incident_id for told in (each.first, *each.others)):
             return each, outcomes

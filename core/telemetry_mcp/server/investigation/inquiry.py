@@ -96,7 +96,7 @@ def inquiry(case: Case, asked: Questions, answers: Answers, engine: Engine) -> I
         merged={(m.service, m.metric): m for m in merged if np.isfinite(m.values).any()},
         edges=edges,
         changes=changes,
-        incidents=joined(answers[asked.incidents]),
+        incidents=joined(answers[asked.incidents], engine.registry.having("on_call")),
         blind=blind(series, engine),
         untold=list(untold(asked, answers)),
         warnings=[warning for m in merged for warning in m.warnings],

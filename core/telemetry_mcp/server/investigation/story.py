@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from telemetry_mcp.server.investigation.inquiry import MOST_NAMED, Inquiry
 from telemetry_mcp.server.investigation.shape import Candidate, Conclusion, Edge, Measure, Page, Similar, Suspect
 
+CANDIDATE_MIN = 120
+"""What changed longer before an onset is in the list of changes, and no candidate in words."""
+
 
 def clock(time: str) -> str:
     return f"{time[11:16]} UTC"
@@ -67,7 +70,7 @@ def lead(minutes: int | float | None) -> str:
 def changed(found: Inquiry, suspects: Sequence[Suspect], changes: Sequence[Candidate]) -> Iterator[str]:
     """Changes of the services that stand out, before they did; the nearest first."""
     named = [service.service for service in suspects[:2]]
-    near = [c for c in changes if c.service in named and (c.before_onset_min or -1) >= 0]
+    near = [c for c in changes if c.service in named and 0 <= (c.before_onset_min or -1) <= CANDIDATE_MIN]
     for change in sorted(near, key=lambda c: c.before_onset_min or 0)[:2]:
         what = "a deployment" if change.kind == "deployment" else "a change"
         yield (
