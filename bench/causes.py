@@ -155,7 +155,7 @@ PERTURBED: Mapping[str, Sequence[float]] = {
     "second": (0.3, 0.6),
     "explained": (0.0, 0.15, 0.5),
     "unreachable": (0.3, 0.7),
-    "onset": (0.0, 0.5),
+    "onset": (0.0, 0.25, 1.0),
     "change": (0.0, 0.1),
 }
 

@@ -35,7 +35,7 @@ class Weights:
     second: float = 0.5
     explained: float = 0.3
     unreachable: float = 0.5
-    onset: float = 0.25
+    onset: float = 0.5
     change: float = 0.05
 
 
