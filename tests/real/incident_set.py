@@ -26,7 +26,6 @@ ABSENT = "" if DATA.is_dir() else "the labelled incidents of ../shared are not h
 TOP = 5
 PETSHOP_STEP_MS = 300_000
 NEZHA_LATE_MS = 60_000
-NEZHA_GUARD_MS = 600_000
 NEZHA_AFTER_MS = 300_000
 NEZHA_BEFORE_MS = 1_200_000
 

@@ -1,5 +1,6 @@
 """How far one metric left what was usual before an incident, in which direction, and since when."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ SIZE_QUANTILE = 0.75
 """The size of a deviation is this quantile of its points."""
 FEWEST_BEFORE = 3
 FEWEST_AFTER = 2
-QUIET_POINTS = 3
-"""So many points at least tell the size where no deviation lasted."""
+LATEST_POINTS = 3
+"""The latest is what there is since the page, and so many points at least."""
 WANTED_BEFORE = 20
 """A baseline of fewer points is made longer, as far as there are any."""
 LATE_STEPS = 2.0
@@ -88,7 +89,9 @@ def examine(signal: Signal, span: Span) -> Evidence | str:
     """What happened to a metric, or the reason why that cannot be said.
 
     A sigma is the largest of the MAD and the interquartile range of the baseline, both as normal sigmas, its 95th
-    percentile over 1.96, and a floor by kind (METHODS 3.2). A deviation is told by its 75th percentile.
+    percentile over 1.96, and a floor by kind (METHODS 3.2). The size of a deviation is the 75th percentile of its
+    points: the geometric mean of that since the onset and that since the page, as what is over by then counts
+    less.
     """
     samples = clean(signal.timestamps_ms, signal.values)
     times, values = samples.timestamps_ms, samples.values
@@ -115,27 +118,31 @@ def _evidence(
 ) -> Evidence:
     z = (values - middle) / sigma
     begin = _begin(z, times, span.page_ms - LATE_STEPS * step)
-    since = begin
-    if since is None:
-        since = max(0, min(int(np.searchsorted(times, span.page_ms)), times.size - QUIET_POINTS))
+    paged = max(0, min(int(np.searchsorted(times, span.page_ms)), times.size - LATEST_POINTS))
+    since = paged if begin is None else begin
     edge = span.start_ms + min(LATE_STEPS * step, EDGE * span.guard_ms)
-    sizes = np.abs(z[since:])
-    size = _quantile(np.sort(sizes), SIZE_QUANTILE)
+    size = _size(z[since:])
     return Evidence(
         signal.service,
         signal.metric,
         signal.kind,
         middle,
         _quantile(np.sort(values[since:]), 0.5),
-        size,
-        _direction(float(z[since:][sizes >= size].sum())),
+        math.sqrt(size * _size(z[max(since, paged) :])),
+        _direction(z[since:], size),
         None if begin is None else int(times[begin]),
         step,
         begin is not None and (begin == 0 or bool(times[begin] <= edge)),
     )
 
 
-def _direction(total: float) -> Direction:
+def _size(z: Values) -> float:
+    return _quantile(np.sort(np.abs(z)), SIZE_QUANTILE)
+
+
+def _direction(z: Values, size: float) -> Direction:
+    """The side on which the points of at least that size lie."""
+    total = float(z[np.abs(z) >= size].sum())
     return "up" if total > 0 else "down" if total < 0 else "none"
 
 

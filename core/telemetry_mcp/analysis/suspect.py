@@ -35,19 +35,21 @@ class Weights:
     second: float = 0.5
     explained: float = 0.3
     unreachable: float = 0.5
-    onset: float = 0.25
+    onset: float = 0.5
     change: float = 0.05
 
 
 DEFAULT = Weights()
 TELLING = 0.5
-"""A metric so much as strong as the strongest of its service tells when it began."""
+"""A metric with at least this share of the strength of its service's strongest tells when it began."""
 PROPAGATION_MS = 300_000
 """A callee explains what begins up to so long after its own onset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
+    """What happened to a metric, and how much that speaks against its service."""
+
     evidence: Evidence
     strength: float
 
