@@ -32,6 +32,8 @@ UNTOUCHED_GUARDS = 4
 """What is older than so many guards before the page is told from an incident even when the page came late."""
 TAIL = 0.95
 IQR_TO_SIGMA = 1 / 1.349
+LEAST_NOISE = 0.1
+"""The noise is this part of a sigma at least."""
 DOUBT = 3.0
 """With n points before, one sigma is 1 + 3 / n times what they say."""
 
@@ -56,6 +58,16 @@ class Span:
     def start_ms(self) -> int:
         """Where the baseline ends and the analysis begins."""
         return self.page_ms - self.guard_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """The median before, and what one sigma is: at least the floor of the kind. `noise` is the same without the
+    floor, which says what matters and not what can be seen: a slow rise is seen earlier than it matters."""
+
+    middle: float
+    sigma: float
+    noise: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +121,15 @@ def examine(signal: Signal, span: Span) -> Evidence | str:
         return "too few points since"
     untouched = int(np.searchsorted(times[oldest:first], span.page_ms - UNTOUCHED_GUARDS * span.guard_ms))
     floor = _floor(signal, values[oldest:first], values[oldest:last])
-    middle, sigma = _usual(values[oldest:first], untouched, floor)
-    return _evidence(signal, span, step, times[first:last], values[first:last], middle, sigma)
+    usual = _usual(values[oldest:first], untouched, floor)
+    return _evidence(signal, span, step, times[first:last], values[first:last], usual)
 
 
 def _evidence(
-    signal: Signal, span: Span, step: float, times: Timestamps, values: Values, middle: float, sigma: float
+    signal: Signal, span: Span, step: float, times: Timestamps, values: Values, usual: Usual
 ) -> Evidence:
-    z = (values - middle) / sigma
-    begin = _begin(z, times, span.page_ms - LATE_STEPS * step)
+    z = (values - usual.middle) / usual.sigma
+    begin = _begin(z, times, span.page_ms - LATE_STEPS * step, usual.sigma / usual.noise)
     paged = max(0, min(int(np.searchsorted(times, span.page_ms)), times.size - LATEST_POINTS))
     since = paged if begin is None else begin
     edge = span.start_ms + min(LATE_STEPS * step, EDGE * span.guard_ms)
@@ -126,7 +138,7 @@ def _evidence(
         signal.service,
         signal.metric,
         signal.kind,
-        middle,
+        usual.middle,
         _quantile(np.sort(values[since:]), 0.5),
         math.sqrt(size * _size(z[max(since, paged) :])),
         _direction(z[since:], size),
@@ -160,8 +172,8 @@ def _quantile(ordered: Values, share: float) -> float:
     return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
 
 
-def _usual(values: Values, untouched: int, floor: float) -> tuple[float, float]:
-    """The median and one sigma of the baseline.
+def _usual(values: Values, untouched: int, floor: float) -> Usual:
+    """What the baseline says.
 
     Its tail is told by the first `untouched` points alone, where those are many enough. An incident that began
     before the guard would be its own measure else, and nobody would notice that the guard is too short.
@@ -172,7 +184,8 @@ def _usual(values: Values, untouched: int, floor: float) -> tuple[float, float]:
     quartiles = _quantile(ordered, 0.75) - _quantile(ordered, 0.25)
     tail = _quantile(np.sort(sizes[:untouched] if 2 * untouched >= WANTED_BEFORE else sizes), TAIL)
     spread = max(MAD_TO_SIGMA * _quantile(np.sort(sizes), 0.5), IQR_TO_SIGMA * quartiles, tail / NORMAL_TAIL)
-    return middle, (1 + DOUBT / values.size) * max(spread, floor)
+    sigma = (1 + DOUBT / values.size) * max(spread, floor)
+    return Usual(middle, sigma, max((1 + DOUBT / values.size) * spread, LEAST_NOISE * sigma))
 
 
 def _floor(signal: Signal, before: Values, seen: Values) -> float:
@@ -184,8 +197,9 @@ def _floor(signal: Signal, before: Values, seen: Values) -> float:
     return RATIO_FLOOR * (100.0 if largest > 1 or _PERCENT.search(signal.metric.lower()) else 1.0)
 
 
-def _begin(z: Values, times: Timestamps, page_ms: float) -> int | None:
-    """Where the deviation begins that lasts until the page or, if none does, the last one before it."""
+def _begin(z: Values, times: Timestamps, page_ms: float, finer: float) -> int | None:
+    """Where the deviation begins that lasts until the page or, if none does, the last one before it; dated back
+    over its rise, for which the noise is `finer` than a sigma by so many times."""
     sizes = np.abs(z)
     deviating = np.append(sizes > ONSET_SIGMAS, (False, False))
     lasting = np.flatnonzero(deviating[:-2] & (deviating[1:-1] | deviating[2:]))
@@ -197,7 +211,7 @@ def _begin(z: Values, times: Timestamps, page_ms: float) -> int | None:
     until = np.append(times, times[-1])[ends[np.unique(run)]]
     reaching = heads[until >= page_ms]
     head = int(reaching[0] if reaching.size else heads[-1])
-    return _risen(z, head)
+    return _risen(finer * z, head)
 
 
 def _risen(z: Values, head: int) -> int:
