@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anomaly
+import causes
 import decode
 import fanout
 import http_calls
+import incidents
 import merging
 import sources
 import start
@@ -33,6 +35,8 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     anomaly.measure,
     merging.measure,
     thinning.measure,
+    causes.measure,
+    incidents.measure,
 )
 
 
