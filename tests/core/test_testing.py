@@ -167,10 +167,6 @@ BAD = {
         *(TIMES, TIMES + " - 86_400_000"),
         *("test_times_are_sorted_milliseconds_inside_the_window", "beyond the window"),
     ),
-    "gives float32": (
-        *("dtype=np.float64", "dtype=np.float32"),
-        *("test_times_are_sorted_milliseconds_inside_the_window", "make them np.float64"),
-    ),
     "invents a unit": (
         *("row.unit)", '"furlongs")'),
         *("test_units_are_known", "furlongs"),

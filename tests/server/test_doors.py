@@ -76,7 +76,7 @@ async def test_a_detector_that_nobody_configured_is_answered_with_those_that_are
     ("spoilt", "reason"),
     [
         (("return np.abs", "raise KeyError('ordinary')\n        return np.abs"), "KeyError: 'ordinary'"),
-        (("return np.abs(", "return 'high' or np.abs("), "ValueError: could not convert"),
+        (("return np.abs(", "return 'high' or np.abs("), "TypeError: score must return one number a point"),
         (("prepend=values[:1]", "n=1"), "must return one number a point"),
         (("return np.abs(", "return np.nan * np.abs("), "it gave no score"),
     ],

@@ -294,7 +294,7 @@ async def test_too_little_history_is_no_verdict(make_desk: Callable[..., Awaitab
 async def test_what_no_number_of_events_can_be_is_left_out_and_said(
     make_desk: Callable[..., Awaitable[Desk]],
 ) -> None:
-    says = steady(10, (30, 20, -1.0)) | {"served": [(EVER, 0, 10.0), (50, 40, 1e300)]}
+    says = steady(10, (30, 20, -1.0)) | {"served": [(EVER, 0, 10.0), (50, 40, 1e30)]}
     answer = await check(await make_desk({"x": EVENTS}, a=says))
     assert answer["compliance_percentage"] == 100
     assert answer["data_coverage"] == pytest.approx(1 - 20 / 720, abs=1e-3)
