@@ -76,7 +76,7 @@ def inspect(
 
 def test_it_lists_the_tools(inspect: Callable[..., Any]) -> None:
     tools = inspect("tools/list")["tools"]
-    assert len(tools) == 8
+    assert len(tools) == 10
     assert all(tool["outputSchema"]["type"] == "object" for tool in tools)
     assert all(tool["annotations"]["readOnlyHint"] for tool in tools)
 

@@ -114,7 +114,7 @@ async def test_the_sdks_client_asks_over_stdio_in_either_era(
         assert client.protocol_version == version
         tools = await client.list_tools()
         result = await client.call_tool("list_services", {})
-    assert len(tools.tools) == 8
+    assert len(tools.tools) == 10
     assert result.structured_content
     assert len(result.structured_content["services"]) == 8
 
@@ -166,7 +166,7 @@ def test_a_line_that_cannot_be_read_is_answered_and_the_session_goes_on(
         os.write(server.process.stdin.fileno(), line + b"\n")
         answer = server.ask(2, "tools/list")
         assert (answer["id"], answer.get("error", {}).get("code")) == (id, code)
-        assert len(server.heard()["result"]["tools"]) == 8
+        assert len(server.heard()["result"]["tools"]) == 10
         assert server.end()[0] == 0
 
 

@@ -64,7 +64,7 @@ async def test_the_sdks_client_asks_in_either_era(served: Served, mode: str, ver
         assert client.protocol_version == version
         tools = await client.list_tools()
         result = await client.call_tool("list_services", {})
-    assert len(tools.tools) == 8
+    assert len(tools.tools) == 10
     assert result.structured_content
     assert len(result.structured_content["services"]) == 8
     assert result.structured_content["coverage"]["complete"] is True
