@@ -36,8 +36,8 @@ def joined(outcomes: Iterable[Outcome[Incident]], paging: Collection[str] = ()) 
     """Every incident once, the newest first.
 
     Two are the same when both have the same link, or when they were opened for the same service within five
-    minutes of each other, but for two of one kind that one source tells apart. Of the sources, those that page people
-    (`paging`) speak first, then those that tell of incidents and not of alerts, then who told first.
+    minutes of each other, but for two of one kind that one source tells apart. Of the sources, those that page
+    people (`paging`) speak first, then those that tell of incidents and not of alerts, then who told first.
     """
     told = [Told(outcome.source, incident) for outcome in outcomes for incident in outcome.reply.items]
     told.sort(key=lambda each: each.incident.opened_ms)

@@ -22,24 +22,21 @@ Investigate the incident {incident_id}.
 
 1. Call investigate_incident with incident_id={incident_id!r}. {read_first}
 2. Tell in a few lines: who was paged and when; what stands out, since when, with the figures; what changed
-   shortly before;
-   who depends on it; who is on call. Cite the evidence ids.
+   shortly before; who depends on it; who is on call. Cite the evidence ids.
 3. Look closer at the first two suspects with query_historical_metrics (per_source=true where sources disagree)
-   around the
-   onset, and with list_changes for the hours before.
+   around the onset, and with list_changes for the hours before.
 4. Say what speaks for and against each suspect, and what could not be looked at. `share` is a ranking, not a
-   probability;
-   a change near the onset is a candidate, not a cause. If `conclusion` is uncertain or unknown, say so first.
+   probability; a change near the onset is a candidate, not a cause. If `conclusion` is uncertain or unknown, say
+   so first.
 5. End with the next two checks that would tell the suspects apart.
 """
 SLI_REPORT = """\
 Report how our service level objectives stand.
 
 1. Read the resource telemetry://sli-report. {read_first}
-2. Begin with what burns now (`state` critical or warning), then what is breached or at risk, then what is
-   unknown and why;
-   the healthy ones in one line. Give compliance, objective, budget left, exhaustion and the change against the
-   period before.
+2. Begin with what burns now (`state` critical or warning), then what is breached or at risk, then what is unknown
+   and why; the healthy ones in one line. Give compliance, objective, budget left, exhaustion and the change
+   against the period before.
 3. For each objective that burns, call check_sli_compliance with its name and tell which window fires.
 4. no_data, no_traffic and unknown are not "compliant": list them apart.
 """
@@ -47,18 +44,17 @@ HEALTH_CHECK = """\
 Check the health of {what}.
 
 1. Call list_services, then list_incidents, then detect_anomalies for {scope}. {read_first}
-2. Tell per service: status, what is out of its limits, what is unusual for this time of the day or the week,
-   open incidents.
+2. Tell per service: status, what is out of its limits, what is unusual for this time of the day or the week, open
+   incidents.
 3. Name what could not be judged, and call list_sources where something is missing.
 """
 HANDOVER = """\
 Write the handover of incident {incident_id} for the next shift.
 
 1. Call investigate_incident with incident_id={incident_id!r}. {read_first}
-2. Write: what happened (timeline in UTC, the figures before and after), what is known of the cause with
-   evidence ids and what
-   is not known, what was done (from the timeline's log entries and notes, quoted as theirs), how it stands now
-   (get_current_metrics of the service and of the suspects), what is still open, who is on call next.
+2. Write: what happened (timeline in UTC, the figures before and after); what is known of the cause, with evidence
+   ids, and what is not known; what was done (from the timeline's log entries and notes, quoted as theirs); how it
+   stands now (get_current_metrics of the service and of the suspects); what is still open; who is on call next.
 3. Keep facts apart from guesses. At most one page.
 """
 NEEDED = {"investigate": ("incident_id",), "sli_report": (), "health_check": (), "handover": ("incident_id",)}
