@@ -27,7 +27,7 @@ CULPRIT = "service-117"
 
 
 class Backend(ThreadingHTTPServer):
-    """A Prometheus with six metrics of all services, one of which has been slow for 14 minutes. Counts requests."""
+    """A Prometheus with six metrics of all services, one of which is slow. Counts requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answering)
