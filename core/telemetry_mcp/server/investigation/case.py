@@ -25,10 +25,13 @@ from telemetry_mcp.question import (
 from telemetry_mcp.server.argument import HOUR_MS, aligned, duration_s, moment_ms, reaches
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.join import Joined, joined
+from telemetry_mcp.text import plain
 
 FOUND_WITHIN_MS = 30 * 24 * HOUR_MS
 """An incident that is named by its id is looked for so far back."""
 BASELINE_S, GUARD_S = 7200.0, 900.0
+LONGEST_BASELINE_S, LONGEST_GUARD_S = 24 * 3600.0, 6 * 3600.0
+"""Every service and metric is read minute by minute for so long."""
 GROWN = 4
 """The guard may grow to so many times itself, where something had begun before it."""
 AFTER_MS = HOUR_MS
@@ -56,7 +59,7 @@ class Case:
     def end_ms(self) -> int:
         resolved = self.told.incident.resolved_ms if self.told else None
         ends = [self.now_ms, self.page_ms + AFTER_MS, *([max(resolved, self.page_ms)] if resolved else [])]
-        return max(min(ends), self.page_ms + MINUTE_MS)
+        return max(min(ends), min(self.page_ms + MINUTE_MS, self.now_ms))
 
     @property
     def window(self) -> Window:
@@ -94,8 +97,8 @@ async def case_of(
     guard: str | None,
 ) -> Case:
     """The case that the arguments mean. QuestionError where they mean none."""
-    baseline_ms = round(1000 * (duration_s(lookback, "lookback") if lookback else BASELINE_S))
-    guard_ms = round(1000 * (duration_s(guard, "guard") if guard else GUARD_S))
+    baseline_ms = length_ms(lookback, "lookback", BASELINE_S, LONGEST_BASELINE_S)
+    guard_ms = length_ms(guard, "guard", GUARD_S, LONGEST_GUARD_S)
     if guard_ms >= baseline_ms:
         raise QuestionError("guard must be shorter than lookback: the baseline ends a guard before the page")
     kind = kind_named(symptom)
@@ -113,7 +116,7 @@ async def case_of(
     elif service and start:
         page_ms = moment_ms(start, call.now_ms, "start")
         await call.service(service)
-        made = Case(service, page_ms, call.now_ms, kind, baseline_ms, guard_ms)
+        made = Case(plain(service), page_ms, call.now_ms, kind, baseline_ms, guard_ms)
     else:
         raise QuestionError("name an incident_id (from list_incidents), or a service and a start")
     if made.page_ms > call.now_ms:
@@ -121,6 +124,15 @@ async def case_of(
     if not reaches(made.window.start_ms, call.now_ms, call.engine.config.defaults.lookback):
         raise QuestionError("that is further back than the configured look-back")
     return made
+
+
+def length_ms(given: str | None, name: str, usual_s: float, longest_s: float) -> int:
+    seconds = duration_s(given, name) if given else usual_s
+    if seconds > longest_s:
+        raise QuestionError(
+            f"{name}={echo(given or '')} is more than {longest_s / 3600:g}h, the longest that is read"
+        )
+    return round(1000 * seconds)
 
 
 def kind_named(symptom: str | None) -> Kind | None:

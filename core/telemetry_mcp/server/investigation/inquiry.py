@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from telemetry_mcp.analysis.correlation import Ranking, rank
+from telemetry_mcp.analysis.evidence import LATE_STEPS
+from telemetry_mcp.analysis.sample import median_step_ms
 from telemetry_mcp.analysis.signal import Change as Changed
 from telemetry_mcp.analysis.signal import Signal, kind_of
 from telemetry_mcp.catalog import Catalog
@@ -16,6 +18,7 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.merge import Merged, merge
 from telemetry_mcp.model import Change, Dependency, Incident, Outcome, Series
 from telemetry_mcp.server.changes import united
+from telemetry_mcp.server.envelope import newest_ms
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, Questions
 from telemetry_mcp.server.join import Joined, joined
 
@@ -27,16 +30,18 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """A source that did not give what it has: `metrics` are those that it alone could have told of."""
+    """A source that did not give what it has, and `why`. `metrics` are those of its own that nobody told of in its
+    place for every service; all of its own, where others told of each."""
 
     source: str
     metrics: tuple[str, ...]
+    why: str = "could not be heard"
 
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """`merged` are the series that were looked at, by service and metric. `edges` say who tells of them. `untold`
-    are kinds of answers that failed sources owe, in words."""
+    """`merged` are the series that hold numbers, by service and metric. `edges` say who tells of them. `untold`
+    are kinds of answers that failed sources owe, in words. `knows_changes`: whether anybody could tell of any."""
 
     case: Case
     ranking: Ranking
@@ -47,28 +52,31 @@ class Inquiry:
     blind: Sequence[Blind]
     untold: Sequence[str] = ()
     warnings: Sequence[str] = field(default_factory=list)
+    knows_changes: bool = True
 
-    def examined(self, service: str) -> list[str]:
-        return [metric for name, metric in self.merged if name == service]
+    @property
+    def judged(self) -> list[tuple[str, str]]:
+        """The service and metric of all that could be compared with what was usual."""
+        lacking = {(each.service, each.metric) for each in self.ranking.not_examined}
+        return [key for key in self.merged if key not in lacking]
+
+    @property
+    def silent(self) -> list[str]:
+        """The services of which no metric could be judged although one ought to be: those that have reported, and
+        the affected one."""
+        judged = {service for service, _ in self.judged}
+        named = dict.fromkeys((self.case.service, *(service for service, _ in self.merged)))
+        return [service for service in named if service not in judged]
 
     def callers(self, service: str) -> list[str]:
         """Who calls it, directly or by way of others, the nearest first."""
-        found: list[str] = []
-        todo = [service]
+        found: dict[str, None] = {service: None}
+        todo = {service}
         while todo:
-            near = [caller for caller, callee in self.edges if callee in todo]
-            todo = [name for name in dict.fromkeys(near) if name not in (*found, service)]
-            found += todo
-        return found
-
-    def callees(self, service: str) -> list[str]:
-        found: list[str] = []
-        todo = [service]
-        while todo:
-            near = [callee for caller, callee in self.edges if caller in todo]
-            todo = [name for name in dict.fromkeys(near) if name not in (*found, service)]
-            found += todo
-        return found
+            near = dict.fromkeys(caller for caller, callee in self.edges if callee in todo)
+            todo = near.keys() - found.keys()
+            found |= {name: None for name in near if name in todo}
+        return [name for name in found if name != service]
 
 
 Answers = Mapping[Any, Sequence[Outcome[Any]]]
@@ -97,9 +105,12 @@ def inquiry(case: Case, asked: Questions, answers: Answers, engine: Engine) -> I
         edges=edges,
         changes=changes,
         incidents=joined(answers[asked.incidents], engine.registry.having("on_call")),
-        blind=blind(series, engine),
+        blind=blind(
+            series, answers[asked.all], engine, known=services_of(case, merged, edges), page_ms=case.page_ms
+        ),
         untold=list(untold(asked, answers)),
         warnings=[warning for m in merged for warning in m.warnings],
+        knows_changes=any(outcome.answered for outcome in answers[asked.changes]),
     )
 
 
@@ -130,19 +141,47 @@ def edges_of(
     return {edge: list(dict.fromkeys(sources)) for edge, sources in found.items()}
 
 
-def blind(outcomes: Sequence[Outcome[Series]], engine: Engine) -> list[Blind]:
-    """The sources that failed, or told only a part, and the metrics that nobody told of in their place."""
+def services_of(case: Case, merged: Iterable[Merged], edges: Iterable[Edge]) -> set[str]:
+    return {case.service, *(each.service for each in merged), *(name for edge in edges for name in edge)}
+
+
+def blind(
+    outcomes: Sequence[Outcome[Series]],
+    of_all: Sequence[Outcome[Series]],
+    engine: Engine,
+    *,
+    known: Collection[str],
+    page_ms: int,
+) -> list[Blind]:
+    """The sources that failed, told only a part, or whose numbers end before the page. `of_all` is what each told
+    of all services, `outcomes` what is used of it."""
+    lacking = {
+        one.source: why
+        for one, whole in zip(outcomes, of_all, strict=True)
+        if (why := unheard(one, whole, page_ms))
+    }
+    told = {(s.service, s.metric) for one in outcomes if one.source not in lacking for s in one.reply.items}
     instances = {instance.name: instance for instance in engine.registry.instances}
-    told = {item.metric for outcome in outcomes if outcome.status == "ok" for item in outcome.reply.items}
     found = []
-    for outcome in outcomes:
-        if outcome.status in ("failed", "partial"):
-            instance = instances.get(outcome.source)
-            own = [metric for metric in engine.metrics if instance is not None and instance.offers(metric)]
-            found.append(
-                Blind(outcome.source, tuple(metric for metric in own if metric not in told) or tuple(own))
-            )
+    for source, why in lacking.items():
+        own = [m for m in engine.metrics if source in instances and instances[source].offers(m)]
+        missing = [metric for metric in own if any((service, metric) not in told for service in known)]
+        found.append(Blind(source, tuple(missing or own), why))
     return found
+
+
+def unheard(used: Outcome[Series], whole: Outcome[Series], page_ms: int) -> str | None:
+    """Why a source has not told all that it could have told; None where it has."""
+    if used.status == "failed":
+        return "could not be heard"
+    if whole.status == "failed":
+        return "could only be heard on the affected services"
+    if whole.status == "partial":
+        return "told only a part"
+    newest = newest_ms([whole])
+    steps = [step for item in whole.reply.items if (step := median_step_ms(item.timestamps_ms)) is not None]
+    late = newest is not None and newest < page_ms - LATE_STEPS * max(MINUTE_MS, min(steps, default=0))
+    return "fell silent before the page" if late else None
 
 
 def untold(asked: Questions, answers: Answers) -> Iterable[str]:
