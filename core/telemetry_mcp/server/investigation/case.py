@@ -114,9 +114,9 @@ async def case_of(
         kind = kind or said_by(incident.title)
         made = Case(incident.service, incident.opened_ms, call.now_ms, kind, baseline_ms, guard_ms, told, outcomes)
     elif service and start:
-        page_ms = moment_ms(start, call.now_ms, "start")
+        page_ms, service = moment_ms(start, call.now_ms, "start"), plain(service)
         await call.service(service)
-        made = Case(plain(service), page_ms, call.now_ms, kind, baseline_ms, guard_ms)
+        made = Case(service, page_ms, call.now_ms, kind, baseline_ms, guard_ms)
     else:
         raise QuestionError("name an incident_id (from list_incidents), or a service and a start")
     if made.page_ms > call.now_ms:
