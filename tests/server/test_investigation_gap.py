@@ -115,7 +115,9 @@ async def test_where_nothing_could_be_judged_nothing_is_known() -> None:
 
 async def test_a_metric_that_others_tell_of_one_service_only_is_missing_all_the_same() -> None:
     """With the source down that alone has the errors of the database."""
-    answer = await investigated(source("a", [SLOW, series("web", "error_rate")]), down("b", "error_rate", "disk"))
+    answer = await investigated(
+        source("a", [SLOW, series("web", "error_rate"), series("db", "cpu")]), down("b", "error_rate", "disk")
+    )
     assert "b could not be heard: error_rate, disk of any service" in answer["summary"]
     fuller = source("a", [SLOW, *(series(s, m) for s in ("web", "db") for m in ("error_rate", "cpu"))])
     answer = await investigated(fuller, down("b", "error_rate", "disk"))
