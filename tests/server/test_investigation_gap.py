@@ -93,10 +93,17 @@ async def test_a_source_whose_numbers_end_before_the_page_leaves_it_uncertain() 
     late = source("late", [series("db", "latency_p95", last_min=-8), series("web", "cpu", last_min=-8)])
     answer = await investigated(source("a", [SLOW, series("db", "cpu"), series("web", "cpu")]), late)
     assert answer["conclusion"] == "uncertain"
-    assert "late fell silent before the page: latency_p95 of any service" in answer["summary"]
+    assert "late told nothing as late as the page: latency_p95 of any service" in answer["summary"]
     assert answer["summary"].index("Uncertain: of what could be looked at") < answer["summary"].index(
         "web stands out"
     )
+
+
+async def test_a_source_that_is_late_with_what_others_tell_too_costs_nothing() -> None:
+    answer = await investigated(
+        source("a", [SLOW, *CALM[1:]]), source("late", [series("web", "latency_p95", last_min=-8)])
+    )
+    assert answer["conclusion"] == "suspects"
 
 
 async def test_a_service_that_stopped_reporting_is_named_and_not_cleared() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from telemetry_mcp.analysis.correlation import Ranking, rank
 from telemetry_mcp.analysis.evidence import LATE_STEPS
-from telemetry_mcp.analysis.sample import median_step_ms
 from telemetry_mcp.analysis.signal import Change as Changed
 from telemetry_mcp.analysis.signal import Signal, kind_of
 from telemetry_mcp.catalog import Catalog
@@ -105,9 +104,10 @@ def inquiry(case: Case, asked: Questions, answers: Answers, engine: Engine) -> I
         edges=edges,
         changes=changes,
         incidents=joined(answers[asked.incidents], engine.registry.having("on_call")),
-        blind=blind(
-            series, answers[asked.all], engine, known=services_of(case, merged, edges), page_ms=case.page_ms
-        ),
+        blind=[
+            *blind(series, answers[asked.all], engine, services_of(case, merged, edges)),
+            *late(answers[asked.all], ranking, case.page_ms),
+        ],
         untold=list(untold(asked, answers)),
         warnings=[warning for m in merged for warning in m.warnings],
         knows_changes=any(outcome.answered for outcome in answers[asked.changes]),
@@ -146,42 +146,37 @@ def services_of(case: Case, merged: Iterable[Merged], edges: Iterable[Edge]) -> 
 
 
 def blind(
-    outcomes: Sequence[Outcome[Series]],
-    of_all: Sequence[Outcome[Series]],
-    engine: Engine,
-    *,
-    known: Collection[str],
-    page_ms: int,
-) -> list[Blind]:
-    """The sources that failed, told only a part, or whose numbers end before the page. `of_all` is what each told
-    of all services, `outcomes` what is used of it."""
+    outcomes: Sequence[Outcome[Series]], of_all: Sequence[Outcome[Series]], engine: Engine, known: Collection[str]
+) -> Iterator[Blind]:
+    """The sources that failed or told only a part. `of_all` is what each told of all services, `outcomes` what is
+    used of it, `known` are the services that ought to be told of."""
+    instances = {instance.name: instance for instance in engine.registry.instances}
     lacking = {
-        one.source: why
-        for one, whole in zip(outcomes, of_all, strict=True)
-        if (why := unheard(one, whole, page_ms))
+        one.source: why for one, whole in zip(outcomes, of_all, strict=True) if (why := unheard(one, whole))
     }
     told = {(s.service, s.metric) for one in outcomes if one.source not in lacking for s in one.reply.items}
-    instances = {instance.name: instance for instance in engine.registry.instances}
-    found = []
     for source, why in lacking.items():
         own = [m for m in engine.metrics if source in instances and instances[source].offers(m)]
         missing = [metric for metric in own if any((service, metric) not in told for service in known)]
-        found.append(Blind(source, tuple(missing or own), why))
-    return found
+        yield Blind(source, tuple(missing or own), why)
 
 
-def unheard(used: Outcome[Series], whole: Outcome[Series], page_ms: int) -> str | None:
-    """Why a source has not told all that it could have told; None where it has."""
+def unheard(used: Outcome[Series], whole: Outcome[Series]) -> str | None:
     if used.status == "failed":
         return "could not be heard"
     if whole.status == "failed":
         return "could only be heard on the affected services"
-    if whole.status == "partial":
-        return "told only a part"
-    newest = newest_ms([whole])
-    steps = [step for item in whole.reply.items if (step := median_step_ms(item.timestamps_ms)) is not None]
-    late = newest is not None and newest < page_ms - LATE_STEPS * max(MINUTE_MS, min(steps, default=0))
-    return "fell silent before the page" if late else None
+    return "told only a part" if whole.status == "partial" else None
+
+
+def late(outcomes: Iterable[Outcome[Series]], ranking: Ranking, page_ms: int) -> Iterator[Blind]:
+    """The sources whose numbers all end before the page, where nobody else told what they lack."""
+    unjudged = {(each.service, each.metric) for each in ranking.not_examined}
+    for outcome in outcomes:
+        newest = newest_ms([outcome])
+        lost = dict.fromkeys(s.metric for s in outcome.reply.items if (s.service, s.metric) in unjudged)
+        if outcome.status == "ok" and lost and newest is not None and newest < page_ms - LATE_STEPS * MINUTE_MS:
+            yield Blind(outcome.source, tuple(lost), "told nothing as late as the page")
 
 
 def untold(asked: Questions, answers: Answers) -> Iterable[str]:
