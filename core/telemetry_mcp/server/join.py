@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from telemetry_mcp.model import Incident, Outcome
@@ -36,8 +37,9 @@ def joined(outcomes: Iterable[Outcome[Incident]], paging: Collection[str] = ()) 
     """Every incident once, the newest first.
 
     Two are the same when both have the same link, or when they were opened for the same service within five
-    minutes of each other, but for two of one kind that one source tells apart. Of the sources, those that page people
-    (`paging`) speak first, then those that tell of incidents and not of alerts, then who told first.
+    minutes of each other; but never two of one kind that one source tells apart, such as the alerts that one
+    monitor fires for several services. Of the sources, those that page people (`paging`) speak first, then those
+    that tell of incidents and not of alerts, then who told first.
     """
     told = [Told(outcome.source, incident) for outcome in outcomes for incident in outcome.reply.items]
     told.sort(key=lambda each: each.incident.opened_ms)
@@ -53,11 +55,9 @@ def joined(outcomes: Iterable[Outcome[Incident]], paging: Collection[str] = ()) 
 
 
 def belongs(each: Told, group: Sequence[Told]) -> bool:
-    if any(same_link(each.incident, other.incident) for other in group):
-        return True
     if any(each.source == other.source and each.incident.kind == other.incident.kind for other in group):
         return False
-    return any(near(each.incident, other.incident) for other in group)
+    return any(same_link(each.incident, other.incident) or near(each.incident, other.incident) for other in group)
 
 
 def near(one: Incident, other: Incident) -> bool:
@@ -72,9 +72,14 @@ def same_link(one: Incident, other: Incident) -> bool:
     return bool(one.url and other.url) and link(one.url or "") == link(other.url or "")
 
 
+@lru_cache(maxsize=1024)
 def link(url: str) -> tuple[str, str, str]:
-    """What an address is about: scheme and what comes after `#` are not part of it."""
-    parts = urlsplit(url)
+    """What an address is about: scheme and what comes after `#` are not part of it. One that cannot be read is
+    about itself."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", url, ""
     return parts.netloc.lower(), parts.path.rstrip("/"), parts.query
 
 
