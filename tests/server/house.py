@@ -48,6 +48,7 @@ def telemetry_sources():
 """
 
 TELLER = """\
+from math import inf, nan
 import anyio
 from telemetry_mcp import Reply, Source, UpstreamError, hookimpl
 from telemetry_mcp.model import Change, Dependency, Entry, Incident, OnCall, Service

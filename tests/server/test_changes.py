@@ -67,7 +67,10 @@ def test_without_a_version_the_title_tells() -> None:
 
 
 def test_of_the_same_link_is_one_whatever_its_title() -> None:
-    one, other = change("1", url="https://ci.example/7"), change("2", 600_000, title="x", url="https://ci.example/7")
+    one, other = (
+        change("1", url="https://ci.example/7"),
+        change("2", 600_000, title="x", url="https://ci.example/7"),
+    )
     assert sources(told("a", one), told("b", other)) == [["a", "b"]]
 
 
@@ -158,7 +161,9 @@ async def test_looked_and_found_nothing_is_0(open_desk: OpenDesk, tmp_path: Path
 
 
 async def test_what_a_source_wrote_is_one_clean_line(open_desk: OpenDesk, tmp_path: Path) -> None:
-    odd = Change("1", EVIL, NOW_MS - 1, EVIL, f"check{EVIL}", EVIL, "https://x.example/\u202ea\u0000", EVIL + "v" * 99)
+    odd = Change(
+        "1", EVIL, NOW_MS - 1, EVIL, f"check{EVIL}", EVIL, "https://x.example/\u202ea\u0000", EVIL + "v" * 99
+    )
     script = Change("2", "x" * 5000, NOW_MS - 2, url="javascript:alert(1)")
     desk = await open_desk(written(tmp_path, deploys=teller(list_changes=[odd, script])))
     answer = await desk.ask("list_changes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from anyio import to_thread
@@ -11,6 +12,7 @@ from telemetry_mcp.analysis.correlation import Suspect as Ranked
 from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.model import Entry, Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.changes import SAME_MS
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, case_of, questions
 from telemetry_mcp.server.investigation.inquiry import Inquiry, alerts, inquiry, of_kind
@@ -89,7 +91,7 @@ def investigated(
         on_call=[duty(item, source) for item, source in of_kind(on_call)][:MOST_DUTIES],
         blast_radius=found.callers(suspects[0].service if suspects else case.service)[:MOST_EDGES],
         dependencies=edges,
-        not_examined=list(unexamined(found))[:MOST_UNEXAMINED],
+        not_examined=capped(list(unexamined(found)), MOST_UNEXAMINED),
         baseline={
             "start": iso(case.page_ms - found.ranking.guard_ms - case.baseline_ms) or "",
             "end": iso(case.page_ms - found.ranking.guard_ms) or "",
@@ -99,12 +101,15 @@ def investigated(
 
 
 def concluded(found: Inquiry, suspects: Sequence[Suspect]) -> Conclusion:
-    """With a source that was not heard it is uncertain: what is most unusual of the rest need not be the cause."""
+    """With a source that was not heard it is uncertain: what is most unusual of the rest need not be the cause. So
+    it is where the service that was paged has no series, and the others did nothing unusual."""
     if not found.merged:
         return "unknown"
     if found.blind:
         return "uncertain"
-    return "suspects" if suspects else "no_deviation"
+    if suspects:
+        return "suspects"
+    return "no_deviation" if found.examined(found.case.service) else "uncertain"
 
 
 def page_of(case: Case) -> Page:
@@ -164,7 +169,8 @@ def suspect(
 def candidates(found: Inquiry) -> list[Candidate]:
     """The changes nearest to the page, of the services that stand out first."""
     case = found.case
-    onsets = {each.service: each.onset_ms for each in found.ranking.services if each.onset_ms is not None}
+    deviating = () if found.ranking.nothing_found else found.ranking.services
+    onsets = {each.service: each.onset_ms for each in deviating if each.onset_ms is not None}
     order = {each.service: place for place, each in enumerate(found.ranking.services)}
     ranked = sorted(
         found.changes,
@@ -188,10 +194,6 @@ def candidates(found: Inquiry) -> list[Candidate]:
         )
         for n, (change, sources) in enumerate(ranked[:MOST_CHANGES], 1)
     ]
-
-
-def before_onset(at_ms: int, onset_ms: int | None) -> int | None:
-    return None if onset_ms is None else onset_ms - at_ms
 
 
 def relevant(found: Inquiry, suspects: Sequence[Suspect]) -> list[tuple[tuple[str, str], list[str]]]:
@@ -244,18 +246,30 @@ def timeline(
         Moment(
             at=iso(at_ms) or "", kind="alert", evidence=f"a{n}", service=service, text=clean(title), source=source
         )
-        for n, (at_ms, title, service, source) in enumerate(sorted(fired), 1)
+        for n, (at_ms, title, service, source) in enumerate(sorted(fired, key=lambda each: each[0]), 1)
     ]
     entries = [(item, source) for item, source in of_kind(of_incident) if isinstance(item, Entry)]
     moments += [
-        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if item.kind != "change"
+        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if not is_known(item, found)
     ]
-    near = sorted(moments, key=lambda each: each.kind not in ("page", "onset"))[:MOST_MOMENTS]
-    return sorted(near, key=lambda each: each.at)
+    paged = when(moments[0])
+    near = sorted(moments, key=lambda each: (each.kind not in ("page", "onset"), abs(when(each) - paged)))
+    return sorted(near[:MOST_MOMENTS], key=when)
+
+
+def when(moment: Moment) -> datetime:
+    return datetime.fromisoformat(moment.at)
+
+
+def is_known(item: Entry, found: Inquiry) -> bool:
+    """A change that an incident's timeline tells of, and that is among the changes already."""
+    return item.kind == "change" and any(
+        change.service == item.service and abs(change.at_ms - item.at_ms) <= SAME_MS for change, _ in found.changes
+    )
 
 
 def entry(evidence: str, item: Entry, source: str) -> Moment:
-    kind = item.kind if item.kind in ("alert", "log_entry", "note") else "log_entry"
+    kind = item.kind if item.kind in ("alert", "log_entry", "note", "change") else "log_entry"
     return Moment.model_validate(
         {
             "at": iso(item.at_ms) or "",
@@ -269,13 +283,20 @@ def entry(evidence: str, item: Entry, source: str) -> Moment:
 
 
 def unexamined(found: Inquiry) -> Iterator[str]:
+    """What is missing of whole sources first, then of services, then of single metrics."""
     for source in found.blind:
-        yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: it could not be heard"
+        how = "it told only a part" if source.partly else "it could not be heard"
+        yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: {how}"
+    yield from found.untold
     seen = {service for service, _ in found.merged}
     named = dict.fromkeys(name for edge in found.edges for name in edge)
-    lacking = [name for name in (found.case.service, *named) if name not in seen]
-    for name in dict.fromkeys(lacking):
+    lacking = dict.fromkeys(name for name in (found.case.service, *named) if name not in seen)
+    for name in lacking:
         yield f"{name}: no series of it"
     for each in found.ranking.not_examined:
-        yield f"{each.metric} of {each.service}: {each.reason}"
-    yield from found.untold
+        if each.service not in lacking:
+            yield f"{f'{each.metric} of ' if each.metric else ''}{each.service}: {each.reason}"
+
+
+def capped(rows: list[str], most: int) -> list[str]:
+    return rows if len(rows) <= most else [*rows[: most - 1], f"and {len(rows) - most + 1} more"]

@@ -20,6 +20,7 @@ from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, Questions
 from telemetry_mcp.server.join import Joined, joined
 
 CONFIGURED = "plugins.toml"
+CHANGES = "changes"
 MOST_NAMED = 6
 
 Edge = tuple[str, str]
@@ -27,10 +28,12 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """A source that did not give what it has: `metrics` are those that it alone could have told of."""
+    """A source that did not give what it has, or only a part of it: `metrics` are those that it alone could have
+    told of."""
 
     source: str
     metrics: tuple[str, ...]
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,28 +142,27 @@ def blind(outcomes: Sequence[Outcome[Series]], engine: Engine) -> list[Blind]:
         if outcome.status in ("failed", "partial"):
             instance = instances.get(outcome.source)
             own = [metric for metric in engine.metrics if instance is not None and instance.offers(metric)]
-            found.append(
-                Blind(outcome.source, tuple(metric for metric in own if metric not in told) or tuple(own))
-            )
+            alone = tuple(metric for metric in own if metric not in told) or tuple(own)
+            found.append(Blind(outcome.source, alone, partly=outcome.status == "partial"))
     return found
 
 
 def untold(asked: Questions, answers: Answers) -> Iterable[str]:
-    kinds = {
+    kinds: dict[Any, str] = {
         asked.dependencies: "dependencies",
-        asked.changes: "changes",
+        asked.changes: CHANGES,
         asked.incidents: "alerts",
-        asked.on_call: "who is on call",
+        asked.on_call: "people on call",
     }
+    unasked = [words for q, words in kinds.items() if all(outcome.status == "skipped" for outcome in answers[q])]
+    if unasked:
+        yield f"{', '.join(unasked)} (no source tells of them)"
+    for question in asked.of_incident:
+        kinds[question] = "the timeline" if question.method == "list_timeline" else "related incidents"
     for question, words in kinds.items():
         for outcome in answers[question]:
             if outcome.status in ("failed", "partial"):
-                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
-    for question in asked.of_incident:
-        for outcome in answers[question]:
-            if outcome.status in ("failed", "partial"):
-                words = "the timeline" if question.method == "list_timeline" else "related incidents"
-                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
+                yield f"{words} of {outcome.source} ({'failed' if outcome.status == 'failed' else 'a part only'})"
 
 
 def of_kind(outcomes: Iterable[Outcome[Any]]) -> list[tuple[Any, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from telemetry_mcp.server.investigation.inquiry import MOST_NAMED, Inquiry
+from telemetry_mcp.server.investigation.inquiry import CHANGES, MOST_NAMED, Inquiry
 from telemetry_mcp.server.investigation.shape import Candidate, Conclusion, Edge, Measure, Page, Similar, Suspect
 
 CANDIDATE_MIN = 120
@@ -31,6 +31,7 @@ def story(
     sentences = [
         f"{page.service} was paged at {clock(page.at)} [{page.evidence}].",
         *deviations(found, conclusion, suspects),
+        *unmeasured(found),
         *changed(found, suspects, changes),
         *called(suspects, edges),
         *before(similar),
@@ -55,6 +56,12 @@ def deviations(found: Inquiry, conclusion: Conclusion, suspects: Sequence[Suspec
             yield f"Also deviating: {named}."
 
 
+def unmeasured(found: Inquiry) -> Iterator[str]:
+    service = found.case.service
+    if found.merged and not found.examined(service):
+        yield f"{service} itself could not be looked at: there is no series of it."
+
+
 def measured(row: Measure) -> str:
     unit = f" {row.unit}" if row.unit else ""
     begun = f", from {clock(row.onset)}{lead(row.lead_min)}" if row.onset else ""
@@ -77,7 +84,7 @@ def changed(found: Inquiry, suspects: Sequence[Suspect], changes: Sequence[Candi
             f"Candidate by its time: {what} of {change.service} at {clock(change.at)}, "
             f"{change.before_onset_min} min before it began to deviate [{change.evidence}]."
         )
-    if not changes and not any(words.startswith("changes") for words in found.untold):
+    if not changes and not any(CHANGES in words for words in found.untold):
         yield "No change is known in the six hours before the page."
 
 
@@ -102,8 +109,9 @@ def unseen(found: Inquiry, conclusion: Conclusion) -> Iterator[str]:
     for source in found.blind:
         named = ", ".join(source.metrics[:MOST_NAMED]) or "its metrics"
         more = f" and {len(source.metrics) - MOST_NAMED} more" if len(source.metrics) > MOST_NAMED else ""
-        yield f"{source.source} could not be heard: {named}{more} of any service may have told more."
+        how = "told only a part" if source.partly else "could not be heard"
+        yield f"{source.source} {how}: {named}{more} of any service may have told more."
     if found.blind and conclusion == "uncertain":
         yield "So the cause may lie where nobody could look."
     if found.untold:
-        yield f"Not known either: {'; '.join(found.untold[:MOST_NAMED])}."
+        yield f"Not known: {'; '.join(found.untold[:MOST_NAMED])}."
