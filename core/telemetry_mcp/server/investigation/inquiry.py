@@ -122,15 +122,13 @@ def fullest(all_of: Sequence[Outcome[Series]], near: Sequence[Outcome[Series]]) 
 def edges_of(
     outcomes: Iterable[Outcome[Dependency]], configured: Mapping[str, Sequence[str]]
 ) -> dict[Edge, list[str]]:
+    told = [((edge.caller, edge.callee), outcome.source) for outcome in outcomes for edge in outcome.reply.items]
+    told += [((caller, callee), CONFIGURED) for caller, callees in configured.items() for callee in callees]
     found: dict[Edge, list[str]] = {}
-    for outcome in outcomes:
-        for edge in outcome.reply.items:
-            if edge.caller != edge.callee:
-                found.setdefault((edge.caller, edge.callee), []).append(outcome.source)
-    for caller, callees in configured.items():
-        for callee in callees:
-            found.setdefault((caller, callee), []).append(CONFIGURED)
-    return {edge: list(dict.fromkeys(sources)) for edge, sources in found.items()}
+    for (caller, callee), source in dict.fromkeys(told):
+        if caller != callee:
+            found.setdefault((caller, callee), []).append(source)
+    return found
 
 
 def blind(outcomes: Sequence[Outcome[Series]], engine: Engine) -> list[Blind]:
