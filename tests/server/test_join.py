@@ -43,7 +43,9 @@ def test_a_link_is_the_same_whatever_its_scheme_slash_and_fragment(same: str) ->
     assert ids(joined([told("a", one), told("b", other)])) == [["1", "2"]]
 
 
-@pytest.mark.parametrize("own", ["https://status.example/cases/8", f"{LINK}?of=b", "https://other.example/cases/7"])
+@pytest.mark.parametrize(
+    "own", ["https://status.example/cases/8", f"{LINK}?of=b", "https://other.example/cases/7"]
+)
 def test_another_link_is_another_incident(own: str) -> None:
     one, other = incident("1", "a", url=LINK), incident("2", "b", url=own)
     assert len(joined([told("a", one), told("b", other)])) == 2
@@ -62,7 +64,10 @@ def test_of_the_same_service_within_five_minutes_is_one() -> None:
 
 
 def test_later_than_five_minutes_is_another_one_and_the_newest_is_first() -> None:
-    assert ids(joined([told("a", incident("1")), told("b", incident("2", later_ms=NEAR_MS + 1))])) == [["2"], ["1"]]
+    assert ids(joined([told("a", incident("1")), told("b", incident("2", later_ms=NEAR_MS + 1))])) == [
+        ["2"],
+        ["1"],
+    ]
 
 
 def test_what_has_no_service_never_joins_by_time() -> None:

@@ -14,6 +14,7 @@ from telemetry_mcp.analysis.evidence import ONSET_SIGMAS, Evidence
 from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.model import Entry, Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.changes import SAME_MS
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, case_of, questions
 from telemetry_mcp.server.investigation.inquiry import Inquiry, alerts, inquiry, of_kind
@@ -93,7 +94,6 @@ def investigated(
         ("people on call", duties, MOST_DUTIES),
         ("services of the blast radius", radius, MOST_EDGES),
         ("dependencies", near, MOST_EDGES),
-        ("rows of not_examined", gaps, MOST_UNEXAMINED),
     )
     return Investigation(
         incident=page,
@@ -106,7 +106,7 @@ def investigated(
         on_call=[duty(item, source) for item, source in duties[:MOST_DUTIES]],
         blast_radius=radius[:MOST_EDGES],
         dependencies=edges,
-        not_examined=gaps[:MOST_UNEXAMINED],
+        not_examined=capped(gaps, MOST_UNEXAMINED),
         baseline={
             "start": iso(found.ranking.baseline_start_ms) or "",
             "end": iso(found.ranking.baseline_end_ms) or "",
@@ -131,12 +131,15 @@ def worse(each: Evidence) -> bool:
 
 def concluded(found: Inquiry, suspects: Sequence[Suspect]) -> Conclusion:
     """With a source that was not heard, or a service that could not be judged, it is uncertain: what is most
-    unusual of the rest need not be the cause."""
+    unusual of the rest need not be the cause. So it is where the service that was paged has no series, and the
+    others did nothing unusual."""
     if not found.judged:
         return "unknown"
     if found.blind or found.silent:
         return "uncertain"
-    return "suspects" if suspects else "no_deviation"
+    if suspects:
+        return "suspects"
+    return "no_deviation" if found.case.service in found.services else "uncertain"
 
 
 def page_of(case: Case) -> Page:
@@ -209,7 +212,8 @@ def suspect(
 def candidates(found: Inquiry) -> list[Candidate]:
     """The changes nearest to the page, of the services that stand out first."""
     case = found.case
-    onsets = {each.service: each.onset_ms for each in found.ranking.services if each.onset_ms is not None}
+    deviating = () if found.ranking.nothing_found else found.ranking.services
+    onsets = {each.service: each.onset_ms for each in deviating if each.onset_ms is not None}
     order = {each.service: place for place, each in enumerate(found.ranking.services)}
     ranked = sorted(
         found.changes,
@@ -286,11 +290,11 @@ def timeline(
         Moment(
             at=iso(at_ms) or "", kind="alert", evidence=f"a{n}", service=service, text=clean(title), source=source
         )
-        for n, (at_ms, title, service, source) in enumerate(sorted(fired), 1)
+        for n, (at_ms, title, service, source) in enumerate(sorted(fired, key=lambda each: each[0]), 1)
     ]
     entries = [(item, source) for item, source in of_kind(of_incident) if isinstance(item, Entry)]
     moments += [
-        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if item.kind != "change"
+        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if not is_known(item, found)
     ]
     return sorted(moments, key=at_ms)
 
@@ -305,8 +309,15 @@ def at_ms(moment: Moment) -> float:
     return datetime.fromisoformat(moment.at).timestamp() * 1000
 
 
+def is_known(item: Entry, found: Inquiry) -> bool:
+    """A change that an incident's timeline tells of, and that is among the changes already."""
+    return item.kind == "change" and any(
+        change.service == item.service and abs(change.at_ms - item.at_ms) <= SAME_MS for change, _ in found.changes
+    )
+
+
 def entry(evidence: str, item: Entry, source: str) -> Moment:
-    kind = item.kind if item.kind in ("alert", "log_entry", "note") else "log_entry"
+    kind = item.kind if item.kind in ("alert", "log_entry", "note", "change") else "log_entry"
     return Moment.model_validate(
         {
             "at": iso(item.at_ms) or "",
@@ -320,14 +331,19 @@ def entry(evidence: str, item: Entry, source: str) -> Moment:
 
 
 def unexamined(found: Inquiry) -> Iterator[str]:
+    """What is missing of whole sources first, then of services, then of single metrics."""
     for source in found.blind:
         yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: it {source.why}"
-    seen = {service for service, _ in found.merged}
-    named = dict.fromkeys((found.case.service, *(name for edge in found.edges for name in edge)))
-    for name in named:
-        if name not in seen:
-            yield f"{clean(name)}: no series of it"
     yield from found.untold
+    seen = set(found.services)
+    named = dict.fromkeys((found.case.service, *(name for edge in found.edges for name in edge)))
+    lacking = [name for name in named if name not in seen]
+    for name in lacking:
+        yield f"{clean(name)}: no series of it"
     for each in found.ranking.not_examined:
-        if each.metric:
-            yield f"{each.metric} of {each.service}: {each.reason}"
+        if each.service not in lacking:
+            yield f"{f'{each.metric} of ' if each.metric else ''}{each.service}: {each.reason}"
+
+
+def capped(rows: list[str], most: int) -> list[str]:
+    return rows if len(rows) <= most else [*rows[: most - 1], f"and {len(rows) - most + 1} more"]

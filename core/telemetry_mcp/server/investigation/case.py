@@ -39,6 +39,7 @@ AFTER_MS = HOUR_MS
 CHANGES_MS = 6 * HOUR_MS
 AROUND_MS = HOUR_MS
 MINUTE_MS = 60_000
+SECONDS = "s"
 SYMPTOMS: Mapping[str, Kind] = {"latency": "latency", "error": "error", "availability": "availability"}
 
 
@@ -101,7 +102,7 @@ async def case_of(
     guard_ms = length_ms(guard, "guard", GUARD_S, LONGEST_GUARD_S)
     if guard_ms >= baseline_ms:
         raise QuestionError("guard must be shorter than lookback: the baseline ends a guard before the page")
-    kind = kind_named(symptom)
+    kind = kind_named(symptom, call)
     if incident_id and (service or start):
         raise QuestionError("name either an incident_id, or a service and a start")
     if incident_id:
@@ -112,7 +113,8 @@ async def case_of(
                 f"the incident {echo(incident_id)} names no service; give service and start instead"
             )
         kind = kind or said_by(incident.title)
-        made = Case(incident.service, incident.opened_ms, call.now_ms, kind, baseline_ms, guard_ms, told, outcomes)
+        paged_ms = min(incident.opened_ms, call.now_ms)  # the vendor's clock may run before ours
+        made = Case(incident.service, paged_ms, call.now_ms, kind, baseline_ms, guard_ms, told, outcomes)
     elif service and start:
         page_ms, service = moment_ms(start, call.now_ms, "start"), plain(service)
         await call.service(service)
@@ -135,13 +137,21 @@ def length_ms(given: str | None, name: str, usual_s: float, longest_s: float) ->
     return round(1000 * seconds)
 
 
-def kind_named(symptom: str | None) -> Kind | None:
-    """A kind, or the kind of a metric's name."""
+def kind_named(symptom: str | None, call: Call) -> Kind | None:
+    """A kind, the kind of a metric, or what the words are about. Where they say nothing: none, and a warning."""
     if not symptom:
         return None
     if symptom in KINDS:
         return next(kind for kind in KINDS if kind == symptom)
-    return kind_of(symptom)
+    catalog = call.engine.config.catalog
+    metric = catalog.names.get(symptom, symptom)
+    if metric in catalog.metrics:
+        return kind_of(metric, catalog[metric].unit)
+    kind = kind_of(symptom)
+    if kind == kind_of(symptom, SECONDS):  # else its words say nothing, and only the unit made the difference
+        return kind
+    call.warnings.append(f"symptom={echo(symptom)} says nothing of what was wrong; valid: {', '.join(KINDS)}")
+    return None
 
 
 def said_by(title: str) -> Kind | None:
@@ -152,7 +162,9 @@ def said_by(title: str) -> Kind | None:
 
 async def incident_of(call: Call, incident_id: str) -> tuple[Joined, list[Outcome[Incident]]]:
     window = Window(call.now_ms - FOUND_WITHIN_MS, call.now_ms)
-    outcomes = await call.ask(IncidentQuery(window))
+    outcomes = await call.engine.fanout.ask(
+        IncidentQuery(window), call.deadline.half(), fresh=call.fresh, progress=call.progress
+    )
     known = joined(outcomes, call.engine.registry.having("on_call"))
     for each in known:
         if any(told.incident.id == incident_id for told in (each.first, *each.others)):
@@ -173,9 +185,9 @@ def questions(case: Case, engine: Engine) -> Questions:
     for told in (case.told.first, *case.told.others) if case.told else ():
         able = engine.registry[told.source].capabilities
         if "timeline" in able:
-            of_incident[TimelineQuery(told.incident.id)] = [told.source]
+            of_incident.setdefault(TimelineQuery(told.incident.id), []).append(told.source)
         if "related" in able:
-            of_incident[RelatedQuery(told.incident.id)] = [told.source]
+            of_incident.setdefault(RelatedQuery(told.incident.id), []).append(told.source)
     return Questions(
         near=SeriesQuery(near, engine.metrics, window, MINUTE_MS),
         all=SeriesQuery((), engine.metrics, window, MINUTE_MS),

@@ -22,6 +22,7 @@ from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, Questions
 from telemetry_mcp.server.join import Joined, joined
 
 CONFIGURED = "plugins.toml"
+CHANGES = "changes"
 MOST_NAMED = 6
 
 Edge = tuple[str, str]
@@ -40,7 +41,7 @@ class Blind:
 @dataclass(frozen=True, slots=True)
 class Inquiry:
     """`merged` are the series that hold numbers, by service and metric. `edges` say who tells of them. `untold`
-    are kinds of answers that failed sources owe, in words. `knows_changes`: whether anybody could tell of any."""
+    are kinds of answers that sources owe, in words."""
 
     case: Case
     ranking: Ranking
@@ -51,7 +52,11 @@ class Inquiry:
     blind: Sequence[Blind]
     untold: Sequence[str] = ()
     warnings: Sequence[str] = field(default_factory=list)
-    knows_changes: bool = True
+
+    @property
+    def services(self) -> list[str]:
+        """Those of which there are numbers."""
+        return list(dict.fromkeys(service for service, _ in self.merged))
 
     @property
     def judged(self) -> list[tuple[str, str]]:
@@ -61,11 +66,9 @@ class Inquiry:
 
     @property
     def silent(self) -> list[str]:
-        """The services of which no metric could be judged although one ought to be: those that have reported, and
-        the affected one."""
+        """The services that have reported, and no metric of which could be judged."""
         judged = {service for service, _ in self.judged}
-        named = dict.fromkeys((self.case.service, *(service for service, _ in self.merged)))
-        return [service for service in named if service not in judged]
+        return [service for service in self.services if service not in judged]
 
     def callers(self, service: str) -> list[str]:
         """Who calls it, directly or by way of others, the nearest first."""
@@ -110,7 +113,6 @@ def inquiry(case: Case, asked: Questions, answers: Answers, engine: Engine) -> I
         ],
         untold=list(untold(asked, answers)),
         warnings=[warning for m in merged for warning in m.warnings],
-        knows_changes=any(outcome.answered for outcome in answers[asked.changes]),
     )
 
 
@@ -130,15 +132,13 @@ def fullest(all_of: Sequence[Outcome[Series]], near: Sequence[Outcome[Series]]) 
 def edges_of(
     outcomes: Iterable[Outcome[Dependency]], configured: Mapping[str, Sequence[str]]
 ) -> dict[Edge, list[str]]:
+    told = [((edge.caller, edge.callee), outcome.source) for outcome in outcomes for edge in outcome.reply.items]
+    told += [((caller, callee), CONFIGURED) for caller, callees in configured.items() for callee in callees]
     found: dict[Edge, list[str]] = {}
-    for outcome in outcomes:
-        for edge in outcome.reply.items:
-            if edge.caller != edge.callee:
-                found.setdefault((edge.caller, edge.callee), []).append(outcome.source)
-    for caller, callees in configured.items():
-        for callee in callees:
-            found.setdefault((caller, callee), []).append(CONFIGURED)
-    return {edge: list(dict.fromkeys(sources)) for edge, sources in found.items()}
+    for (caller, callee), source in dict.fromkeys(told):
+        if caller != callee:
+            found.setdefault((caller, callee), []).append(source)
+    return found
 
 
 def services_of(case: Case, merged: Iterable[Merged], edges: Iterable[Edge]) -> set[str]:
@@ -180,21 +180,21 @@ def late(outcomes: Iterable[Outcome[Series]], ranking: Ranking, page_ms: int) ->
 
 
 def untold(asked: Questions, answers: Answers) -> Iterable[str]:
-    kinds = {
+    kinds: dict[Any, str] = {
         asked.dependencies: "dependencies",
-        asked.changes: "changes",
+        asked.changes: CHANGES,
         asked.incidents: "alerts",
-        asked.on_call: "who is on call",
+        asked.on_call: "people on call",
     }
+    unasked = [words for q, words in kinds.items() if all(outcome.status == "skipped" for outcome in answers[q])]
+    if unasked:
+        yield f"{', '.join(unasked)} (no source tells of them)"
+    for question in asked.of_incident:
+        kinds[question] = "the timeline" if question.method == "list_timeline" else "related incidents"
     for question, words in kinds.items():
         for outcome in answers[question]:
             if outcome.status in ("failed", "partial"):
-                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
-    for question in asked.of_incident:
-        for outcome in answers[question]:
-            if outcome.status in ("failed", "partial"):
-                words = "the timeline" if question.method == "list_timeline" else "related incidents"
-                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
+                yield f"{words} of {outcome.source} ({'failed' if outcome.status == 'failed' else 'a part only'})"
 
 
 def of_kind(outcomes: Iterable[Outcome[Any]]) -> list[tuple[Any, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from telemetry_mcp.analysis.candidate import LATE_MS
 from telemetry_mcp.analysis.episode import LARGEST_SCORE
 from telemetry_mcp.catalog import echo
-from telemetry_mcp.server.investigation.inquiry import MOST_NAMED, Inquiry
+from telemetry_mcp.server.investigation.inquiry import CHANGES, MOST_NAMED, Inquiry
 from telemetry_mcp.server.investigation.shape import Candidate, Conclusion, Edge, Measure, Page, Similar, Suspect
 
 CANDIDATE_MIN = 120
@@ -49,6 +49,7 @@ def story(
     sentences = [
         opening(page),
         *deviations(found, conclusion, suspects),
+        *unmeasured(found),
         *changed(found, suspects, changes),
         *called(suspects, edges),
         *before(similar),
@@ -85,6 +86,12 @@ def worse(suspect: Suspect) -> list[Measure]:
     return [row for row in suspect.metrics if row.onset and not row.harmless]
 
 
+def unmeasured(found: Inquiry) -> Iterator[str]:
+    service = found.case.service
+    if found.merged and service not in found.services:
+        yield f"{named(service)} itself could not be looked at: there is no series of it."
+
+
 def measured(row: Measure) -> str:
     unit = f" {row.unit}" if row.unit else ""
     begun = f", from {clock(row.onset)}{lead(row.lead_min)}" if row.onset else ""
@@ -115,9 +122,7 @@ def changed(found: Inquiry, suspects: Sequence[Suspect], changes: Sequence[Candi
             f"Candidate by its time: {what} of {named(change.service)} at {clock(change.at)}, "
             f"{when} it began to deviate [{change.evidence}]."
         )
-    if not found.knows_changes:
-        yield "No source could tell what changed."
-    elif not changes and not any(words.startswith("changes") for words in found.untold):
+    if not changes and not any(CHANGES in words for words in found.untold):
         yield "No change is known in the six hours before the page."
 
 
@@ -150,4 +155,4 @@ def unseen(found: Inquiry, conclusion: Conclusion) -> Iterator[str]:
     if conclusion == "uncertain":
         yield "So the cause may lie where nobody could look."
     if found.untold:
-        yield f"Not known either: {'; '.join(found.untold[:MOST_NAMED])}."
+        yield f"Not known: {'; '.join(found.untold[:MOST_NAMED])}."
