@@ -173,8 +173,11 @@ class Reader:
     def dependencies(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Who calls whom, as far as no source knows it: caller = [callees]."""
         raw = self.document.get("dependencies", {})
-        for caller, callees in raw.items() if isinstance(raw, dict) else ():
-            if isinstance(callees, list) and all(isinstance(name, str) for name in callees):
+        if not isinstance(raw, dict):
+            self.report("dependencies", "", "is not a table", "Write [dependencies]")
+            return
+        for caller, callees in raw.items():
+            if isinstance(callees, list) and all(isinstance(name, str) and name for name in callees):
                 yield caller, tuple(callees)
             else:
                 self.report("dependencies", caller, "is no list of names", 'Write caller = ["callee", ...]')

@@ -22,6 +22,8 @@ Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
 """A whole number stays one: 60 costs the reader less than 60.0."""
 
 QUERY_LIMIT = 80
+FAULT_LIMIT = 600
+"""Of everything that one source owes in one call."""
 NOTE_LIMIT = 500
 """Of the coverage note: what failed sources say is cut, so that each of their names is in it."""
 
@@ -134,20 +136,21 @@ def ledger(*answers: Sequence[Outcome[Any]]) -> list[Line]:
 
 def line(outcomes: Sequence[Outcome[Any]]) -> Line:
     asked = [outcome for outcome in outcomes if outcome.status != "skipped"] or list(outcomes[:1])
-    failure = next((outcome.failure for outcome in asked if outcome.failure), None)
+    failures = [outcome.failure for outcome in asked if outcome.failure]
+    partial = [outcome.reply.partial for outcome in asked if outcome.reply.partial]
+    said = clean("; ".join(dict.fromkeys([*(failure.message for failure in failures), *partial])), FAULT_LIMIT)
     queries = [query for outcome in asked for query in outcome.reply.queries]
     ages = [outcome.cached_age_s for outcome in asked if outcome.cached_age_s is not None]
-    partial = next((outcome.reply.partial for outcome in asked if outcome.reply.partial), None)
     fault = None
-    if failure:
+    if failures:
         fault = Fault(
-            kind=failure.kind,
-            message=failure.message,
-            fix=failure.hint or None,
-            retry_after_s=rounded(failure.retry_after_s),
+            kind=failures[0].kind,
+            message=said,
+            fix=failures[0].hint or None,
+            retry_after_s=rounded(failures[0].retry_after_s),
         )
     elif partial:
-        fault = Fault(kind="partial", message=partial, fix="treat what is missing as unknown")
+        fault = Fault(kind="partial", message=said, fix="treat what is missing as unknown")
     return Line(
         name=asked[0].source,
         plugin=asked[0].plugin,

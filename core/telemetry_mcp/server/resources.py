@@ -14,13 +14,17 @@ from telemetry_mcp.catalog import echo
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.question import IncidentQuery, Window
 from telemetry_mcp.server import history, report, standing
-from telemetry_mcp.server.argument import LONGEST_TEXT
+from telemetry_mcp.server.argument import HOUR_MS, LONGEST_TEXT
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope
+from telemetry_mcp.server.join import joined
 
 JSON = "application/json"
 MOST_COMPLETIONS = 100
+RECENT_INCIDENTS_MS = 24 * HOUR_MS
+"""An incident whose id is completed was open within this time."""
 
 
 class CatalogRow(Shape):
@@ -131,6 +135,10 @@ async def completed(call: Call, argument: CompletionArgument) -> Completion | No
             names = list(call.engine.metrics)
         case "source":
             names = [instance.name for instance in call.engine.registry.instances]
+        case "incident_id":
+            window = Window(call.now_ms - RECENT_INCIDENTS_MS, call.now_ms)
+            incidents = joined(await call.ask(IncidentQuery(window)), call.engine.registry.having("on_call"))
+            names = [each.incident.id for each in incidents]
         case _:
             return None
     typed = argument.value.lower()

@@ -75,9 +75,15 @@ def deadline(engine: Engine, seconds: float | None) -> Deadline:
 
 
 def progress_to(ctx: Ctx) -> Progress:
+    """Progress that only grows, whatever number of questions a call asks: of several nobody knows the total."""
+    done = 0
+
     async def tell(outcome: Outcome[Any], answered: int, asked: int) -> None:
+        nonlocal done
+        done += 1
         took = f" in {outcome.latency_ms:.0f} ms" if outcome.latency_ms else ""
-        await ctx.report_progress(answered, asked, f"{outcome.source}: {outcome.status}{took}")
+        total = asked if answered == done else None
+        await ctx.report_progress(done, total, f"{outcome.source}: {outcome.status}{took}")
 
     return tell
 

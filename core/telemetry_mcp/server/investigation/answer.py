@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from anyio import to_thread
 
 from telemetry_mcp.analysis.correlation import Suspect as Ranked
+from telemetry_mcp.analysis.episode import LARGEST_SCORE
+from telemetry_mcp.analysis.evidence import ONSET_SIGMAS, Evidence
 from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.model import Entry, Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.changes import SAME_MS
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, case_of, questions
 from telemetry_mcp.server.investigation.inquiry import Inquiry, alerts, inquiry, of_kind
@@ -29,7 +33,9 @@ from telemetry_mcp.server.investigation.shape import (
 from telemetry_mcp.server.investigation.story import story
 from telemetry_mcp.text import clean
 
-MOST_SUSPECTS, MOST_MEASURES, MOST_CHANGES, MOST_MOMENTS, MOST_SIMILAR, MOST_DUTIES = 5, 4, 12, 40, 5, 6
+MOST_SUSPECTS, MOST_CHANGES, MOST_MOMENTS, MOST_SIMILAR, MOST_DUTIES = 5, 6, 24, 4, 6
+MOST_MEASURES = 4
+"""Of the first suspect; of each further one half of it, and one at least."""
 MOST_EDGES, MOST_UNEXAMINED = 20, 12
 PAGE = "i1"
 
@@ -52,7 +58,7 @@ async def answer(
     of_incident = [outcome for question in asked.of_incident for outcome in answers[question]]
     told = investigated(found, of_incident, answers[asked.on_call], call.engine.config.catalog)
     ledger = [outcomes for question, outcomes in answers.items() if question is not asked.near]
-    more = (*call.warnings, *dict.fromkeys(found.warnings))
+    more = (*call.warnings, *told.warnings, *dict.fromkeys(found.warnings))
     return told.model_copy(update=envelope(case.found_in, *ledger, more=more))
 
 
@@ -62,49 +68,78 @@ def investigated(
     case = found.case
     page = page_of(case)
     changes = candidates(found)
-    standing_out = [] if found.ranking.nothing_found else found.ranking.services[:MOST_SUSPECTS]
+    standing_out = deviating(found)
     numbers = (f"m{n}" for n in range(1, 1000))
     suspects = [
-        suspect(each, found, catalog, changes, numbers) for each in standing_out if each.onset_ms is not None
+        suspect(each, found, catalog, changes, numbers, max(1, MOST_MEASURES >> place))
+        for place, each in enumerate(standing_out[:MOST_SUSPECTS])
     ]
+    near = relevant(found, suspects)
     edges = [
         Edge(evidence=f"d{n}", caller=caller, callee=callee, sources=sources)
-        for n, ((caller, callee), sources) in enumerate(relevant(found, suspects), 1)
+        for n, ((caller, callee), sources) in enumerate(near[:MOST_EDGES], 1)
     ]
-    similar = [
-        like(f"p{n}", incident, source)
-        for n, (incident, source) in enumerate(
-            ((item, source) for item, source in of_kind(of_incident) if isinstance(item, Incident)), 1
-        )
-    ][:MOST_SIMILAR]
+    alike = [(item, source) for item, source in of_kind(of_incident) if isinstance(item, Incident)]
+    similar = [like(f"p{n}", item, source) for n, (item, source) in enumerate(alike[:MOST_SIMILAR], 1)]
     conclusion = concluded(found, suspects)
+    moments = timeline(found, page, suspects, changes, of_incident)
+    duties = of_kind(on_call)
+    radius = found.callers(suspects[0].service if suspects else case.service)
+    gaps = list(unexamined(found))
+    shown = (
+        ("suspects", standing_out, MOST_SUSPECTS),
+        ("changes", found.changes, MOST_CHANGES),
+        ("moments of the timeline", moments, MOST_MOMENTS),
+        ("similar incidents", alike, MOST_SIMILAR),
+        ("people on call", duties, MOST_DUTIES),
+        ("services of the blast radius", radius, MOST_EDGES),
+        ("dependencies", near, MOST_EDGES),
+    )
     return Investigation(
         incident=page,
         conclusion=conclusion,
         summary=story(found, conclusion, page, suspects, changes, edges, similar),
         suspects=suspects,
-        timeline=timeline(found, page, suspects, changes, of_incident),
+        timeline=nearest(moments, case.page_ms),
         changes=changes,
         similar=similar,
-        on_call=[duty(item, source) for item, source in of_kind(on_call)][:MOST_DUTIES],
-        blast_radius=found.callers(suspects[0].service if suspects else case.service)[:MOST_EDGES],
+        on_call=[duty(item, source) for item, source in duties[:MOST_DUTIES]],
+        blast_radius=radius[:MOST_EDGES],
         dependencies=edges,
-        not_examined=list(unexamined(found))[:MOST_UNEXAMINED],
+        not_examined=capped(gaps, MOST_UNEXAMINED),
         baseline={
-            "start": iso(case.page_ms - found.ranking.guard_ms - case.baseline_ms) or "",
-            "end": iso(case.page_ms - found.ranking.guard_ms) or "",
+            "start": iso(found.ranking.baseline_start_ms) or "",
+            "end": iso(found.ranking.baseline_end_ms) or "",
         },
         window=span(case.window, MINUTE_MS),
+        warnings=[f"{most} of {len(rows)} {what} are shown" for what, rows, most in shown if len(rows) > most],
     )
 
 
+def deviating(found: Inquiry) -> list[Ranked]:
+    """The services that got worse, by a metric that by itself is a finding."""
+    if found.ranking.nothing_found:
+        return []
+    return [
+        each for each in found.ranking.services if each.onset_ms is not None and any(map(worse, each.evidence))
+    ]
+
+
+def worse(each: Evidence) -> bool:
+    return each.onset_ms is not None and not each.harmless and each.deviation > ONSET_SIGMAS
+
+
 def concluded(found: Inquiry, suspects: Sequence[Suspect]) -> Conclusion:
-    """With a source that was not heard it is uncertain: what is most unusual of the rest need not be the cause."""
-    if not found.merged:
+    """With a source that was not heard, or a service that could not be judged, it is uncertain: what is most
+    unusual of the rest need not be the cause. So it is where the service that was paged has no series, and the
+    others did nothing unusual."""
+    if not found.judged:
         return "unknown"
-    if found.blind:
+    if found.blind or found.silent:
         return "uncertain"
-    return "suspects" if suspects else "no_deviation"
+    if suspects:
+        return "suspects"
+    return "no_deviation" if found.case.service in found.services else "uncertain"
 
 
 def page_of(case: Case) -> Page:
@@ -132,8 +167,21 @@ def minutes(ms: int | None) -> int | float | None:
     return None if ms is None else rounded(round(ms / MINUTE_MS, 1))
 
 
+def telling(ranked: Ranked, most: int) -> list[Evidence]:
+    """The metrics that are shown: what got worse first, the strongest first, with the one that tells the onset."""
+    ordered = sorted(ranked.evidence, key=lambda each: not worse(each))
+    first = [each for each in ordered if each.onset_ms == ranked.onset_ms and not each.harmless][:1]
+    rest = [each for each in ordered if each not in first][: most - len(first)]
+    return sorted((*first, *rest), key=ordered.index)
+
+
 def suspect(
-    ranked: Ranked, found: Inquiry, catalog: Catalog, changes: Sequence[Candidate], numbers: Iterator[str]
+    ranked: Ranked,
+    found: Inquiry,
+    catalog: Catalog,
+    changes: Sequence[Candidate],
+    numbers: Iterator[str],
+    most: int,
 ) -> Suspect:
     rows = [
         Measure(
@@ -142,14 +190,14 @@ def suspect(
             unit=catalog[each.metric].unit,
             before=rounded(each.before),
             after=rounded(each.after),
-            deviation=rounded(each.deviation, 3),
+            deviation=rounded(min(each.deviation, LARGEST_SCORE), 3),
             direction=each.direction,
             onset=iso(each.onset_ms),
             lead_min=minutes(None if each.onset_ms is None else found.case.page_ms - each.onset_ms),
             sources=[part.source for part in found.merged[ranked.service, each.metric].parts if part.samples],
             harmless=True if each.harmless else None,
         )
-        for each in ranked.evidence[:MOST_MEASURES]
+        for each in telling(ranked, most)
     ]
     return Suspect(
         service=ranked.service,
@@ -164,7 +212,8 @@ def suspect(
 def candidates(found: Inquiry) -> list[Candidate]:
     """The changes nearest to the page, of the services that stand out first."""
     case = found.case
-    onsets = {each.service: each.onset_ms for each in found.ranking.services if each.onset_ms is not None}
+    deviating = () if found.ranking.nothing_found else found.ranking.services
+    onsets = {each.service: each.onset_ms for each in deviating if each.onset_ms is not None}
     order = {each.service: place for place, each in enumerate(found.ranking.services)}
     ranked = sorted(
         found.changes,
@@ -190,14 +239,10 @@ def candidates(found: Inquiry) -> list[Candidate]:
     ]
 
 
-def before_onset(at_ms: int, onset_ms: int | None) -> int | None:
-    return None if onset_ms is None else onset_ms - at_ms
-
-
 def relevant(found: Inquiry, suspects: Sequence[Suspect]) -> list[tuple[tuple[str, str], list[str]]]:
-    """The edges next to the paged service and those that stand out."""
-    named = {found.case.service, *(each.service for each in suspects)}
-    return [(edge, sources) for edge, sources in found.edges.items() if named & set(edge)][:MOST_EDGES]
+    """The edges next to the paged service and the two that stand out most."""
+    named = {found.case.service, *(each.service for each in suspects[:2])}
+    return [(edge, sources) for edge, sources in found.edges.items() if named & set(edge)]
 
 
 def like(evidence: str, incident: Incident, source: str) -> Similar:
@@ -232,10 +277,11 @@ def timeline(
     changes: Sequence[Candidate],
     of_incident: Sequence[Outcome[Any]],
 ) -> list[Moment]:
-    """Everything on one clock, earliest first; what is nearest to the page where there is too much."""
+    """Everything on one clock, earliest first; of all but the first suspect only when it began to deviate."""
     moments = [Moment(at=page.at, kind="page", evidence=page.evidence, service=page.service, source=page.source)]
-    for each in suspects:
-        for row in each.metrics:
+    for place, each in enumerate(suspects):
+        begun = [row for row in each.metrics if row.onset]
+        for row in begun if place == 0 else [row for row in begun if row.onset == each.onset][:1]:
             if row.onset:
                 moments.append(Moment(at=row.onset, kind="onset", evidence=row.evidence, service=each.service))
     moments += [Moment(at=row.at, kind="change", evidence=row.evidence, service=row.service) for row in changes]
@@ -244,18 +290,34 @@ def timeline(
         Moment(
             at=iso(at_ms) or "", kind="alert", evidence=f"a{n}", service=service, text=clean(title), source=source
         )
-        for n, (at_ms, title, service, source) in enumerate(sorted(fired), 1)
+        for n, (at_ms, title, service, source) in enumerate(sorted(fired, key=lambda each: each[0]), 1)
     ]
     entries = [(item, source) for item, source in of_kind(of_incident) if isinstance(item, Entry)]
     moments += [
-        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if item.kind != "change"
+        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if not is_known(item, found)
     ]
-    near = sorted(moments, key=lambda each: each.kind not in ("page", "onset"))[:MOST_MOMENTS]
-    return sorted(near, key=lambda each: each.at)
+    return sorted(moments, key=at_ms)
+
+
+def nearest(moments: Sequence[Moment], page_ms: int) -> list[Moment]:
+    """Where there is too much: the page, the onsets, and what is nearest to the page."""
+    kept = sorted(moments, key=lambda each: (each.kind not in ("page", "onset"), abs(at_ms(each) - page_ms)))
+    return sorted(kept[:MOST_MOMENTS], key=at_ms)
+
+
+def at_ms(moment: Moment) -> float:
+    return datetime.fromisoformat(moment.at).timestamp() * 1000
+
+
+def is_known(item: Entry, found: Inquiry) -> bool:
+    """A change that an incident's timeline tells of, and that is among the changes already."""
+    return item.kind == "change" and any(
+        change.service == item.service and abs(change.at_ms - item.at_ms) <= SAME_MS for change, _ in found.changes
+    )
 
 
 def entry(evidence: str, item: Entry, source: str) -> Moment:
-    kind = item.kind if item.kind in ("alert", "log_entry", "note") else "log_entry"
+    kind = item.kind if item.kind in ("alert", "log_entry", "note", "change") else "log_entry"
     return Moment.model_validate(
         {
             "at": iso(item.at_ms) or "",
@@ -269,13 +331,19 @@ def entry(evidence: str, item: Entry, source: str) -> Moment:
 
 
 def unexamined(found: Inquiry) -> Iterator[str]:
+    """What is missing of whole sources first, then of services, then of single metrics."""
     for source in found.blind:
-        yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: it could not be heard"
-    seen = {service for service, _ in found.merged}
-    named = dict.fromkeys(name for edge in found.edges for name in edge)
-    lacking = [name for name in (found.case.service, *named) if name not in seen]
-    for name in dict.fromkeys(lacking):
-        yield f"{name}: no series of it"
-    for each in found.ranking.not_examined:
-        yield f"{each.metric} of {each.service}: {each.reason}"
+        yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: it {source.why}"
     yield from found.untold
+    seen = set(found.services)
+    named = dict.fromkeys((found.case.service, *(name for edge in found.edges for name in edge)))
+    lacking = [name for name in named if name not in seen]
+    for name in lacking:
+        yield f"{clean(name)}: no series of it"
+    for each in found.ranking.not_examined:
+        if each.service not in lacking:
+            yield f"{f'{each.metric} of ' if each.metric else ''}{each.service}: {each.reason}"
+
+
+def capped(rows: list[str], most: int) -> list[str]:
+    return rows if len(rows) <= most else [*rows[: most - 1], f"and {len(rows) - most + 1} more"]

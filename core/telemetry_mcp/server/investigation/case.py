@@ -25,10 +25,13 @@ from telemetry_mcp.question import (
 from telemetry_mcp.server.argument import HOUR_MS, aligned, duration_s, moment_ms, reaches
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.join import Joined, joined
+from telemetry_mcp.text import plain
 
 FOUND_WITHIN_MS = 30 * 24 * HOUR_MS
 """An incident that is named by its id is looked for so far back."""
 BASELINE_S, GUARD_S = 7200.0, 900.0
+LONGEST_BASELINE_S, LONGEST_GUARD_S = 24 * 3600.0, 6 * 3600.0
+"""Every service and metric is read minute by minute for so long."""
 GROWN = 4
 """The guard may grow to so many times itself, where something had begun before it."""
 AFTER_MS = HOUR_MS
@@ -36,6 +39,7 @@ AFTER_MS = HOUR_MS
 CHANGES_MS = 6 * HOUR_MS
 AROUND_MS = HOUR_MS
 MINUTE_MS = 60_000
+SECONDS = "s"
 SYMPTOMS: Mapping[str, Kind] = {"latency": "latency", "error": "error", "availability": "availability"}
 
 
@@ -56,7 +60,7 @@ class Case:
     def end_ms(self) -> int:
         resolved = self.told.incident.resolved_ms if self.told else None
         ends = [self.now_ms, self.page_ms + AFTER_MS, *([max(resolved, self.page_ms)] if resolved else [])]
-        return max(min(ends), self.page_ms + MINUTE_MS)
+        return max(min(ends), min(self.page_ms + MINUTE_MS, self.now_ms))
 
     @property
     def window(self) -> Window:
@@ -94,11 +98,11 @@ async def case_of(
     guard: str | None,
 ) -> Case:
     """The case that the arguments mean. QuestionError where they mean none."""
-    baseline_ms = round(1000 * (duration_s(lookback, "lookback") if lookback else BASELINE_S))
-    guard_ms = round(1000 * (duration_s(guard, "guard") if guard else GUARD_S))
+    baseline_ms = length_ms(lookback, "lookback", BASELINE_S, LONGEST_BASELINE_S)
+    guard_ms = length_ms(guard, "guard", GUARD_S, LONGEST_GUARD_S)
     if guard_ms >= baseline_ms:
         raise QuestionError("guard must be shorter than lookback: the baseline ends a guard before the page")
-    kind = kind_named(symptom)
+    kind = kind_named(symptom, call)
     if incident_id and (service or start):
         raise QuestionError("name either an incident_id, or a service and a start")
     if incident_id:
@@ -109,9 +113,10 @@ async def case_of(
                 f"the incident {echo(incident_id)} names no service; give service and start instead"
             )
         kind = kind or said_by(incident.title)
-        made = Case(incident.service, incident.opened_ms, call.now_ms, kind, baseline_ms, guard_ms, told, outcomes)
+        paged_ms = min(incident.opened_ms, call.now_ms)  # the vendor's clock may run before ours
+        made = Case(incident.service, paged_ms, call.now_ms, kind, baseline_ms, guard_ms, told, outcomes)
     elif service and start:
-        page_ms = moment_ms(start, call.now_ms, "start")
+        page_ms, service = moment_ms(start, call.now_ms, "start"), plain(service)
         await call.service(service)
         made = Case(service, page_ms, call.now_ms, kind, baseline_ms, guard_ms)
     else:
@@ -123,13 +128,30 @@ async def case_of(
     return made
 
 
-def kind_named(symptom: str | None) -> Kind | None:
-    """A kind, or the kind of a metric's name."""
+def length_ms(given: str | None, name: str, usual_s: float, longest_s: float) -> int:
+    seconds = duration_s(given, name) if given else usual_s
+    if seconds > longest_s:
+        raise QuestionError(
+            f"{name}={echo(given or '')} is more than {longest_s / 3600:g}h, the longest that is read"
+        )
+    return round(1000 * seconds)
+
+
+def kind_named(symptom: str | None, call: Call) -> Kind | None:
+    """A kind, the kind of a metric, or what the words are about. Where they say nothing: none, and a warning."""
     if not symptom:
         return None
     if symptom in KINDS:
         return next(kind for kind in KINDS if kind == symptom)
-    return kind_of(symptom)
+    catalog = call.engine.config.catalog
+    metric = catalog.names.get(symptom, symptom)
+    if metric in catalog.metrics:
+        return kind_of(metric, catalog[metric].unit)
+    kind = kind_of(symptom)
+    if kind == kind_of(symptom, SECONDS):  # else its words say nothing, and only the unit made the difference
+        return kind
+    call.warnings.append(f"symptom={echo(symptom)} says nothing of what was wrong; valid: {', '.join(KINDS)}")
+    return None
 
 
 def said_by(title: str) -> Kind | None:
@@ -140,7 +162,9 @@ def said_by(title: str) -> Kind | None:
 
 async def incident_of(call: Call, incident_id: str) -> tuple[Joined, list[Outcome[Incident]]]:
     window = Window(call.now_ms - FOUND_WITHIN_MS, call.now_ms)
-    outcomes = await call.ask(IncidentQuery(window))
+    outcomes = await call.engine.fanout.ask(
+        IncidentQuery(window), call.deadline.half(), fresh=call.fresh, progress=call.progress
+    )
     known = joined(outcomes, call.engine.registry.having("on_call"))
     for each in known:
         if any(told.incident.id == incident_id for told in (each.first, *each.others)):
@@ -161,9 +185,9 @@ def questions(case: Case, engine: Engine) -> Questions:
     for told in (case.told.first, *case.told.others) if case.told else ():
         able = engine.registry[told.source].capabilities
         if "timeline" in able:
-            of_incident[TimelineQuery(told.incident.id)] = [told.source]
+            of_incident.setdefault(TimelineQuery(told.incident.id), []).append(told.source)
         if "related" in able:
-            of_incident[RelatedQuery(told.incident.id)] = [told.source]
+            of_incident.setdefault(RelatedQuery(told.incident.id), []).append(told.source)
     return Questions(
         near=SeriesQuery(near, engine.metrics, window, MINUTE_MS),
         all=SeriesQuery((), engine.metrics, window, MINUTE_MS),

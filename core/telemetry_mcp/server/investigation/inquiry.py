@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from telemetry_mcp.analysis.correlation import Ranking, rank
+from telemetry_mcp.analysis.evidence import LATE_STEPS
 from telemetry_mcp.analysis.signal import Change as Changed
 from telemetry_mcp.analysis.signal import Signal, kind_of
 from telemetry_mcp.catalog import Catalog
@@ -16,10 +17,12 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.merge import Merged, merge
 from telemetry_mcp.model import Change, Dependency, Incident, Outcome, Series
 from telemetry_mcp.server.changes import united
+from telemetry_mcp.server.envelope import newest_ms
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, Questions
 from telemetry_mcp.server.join import Joined, joined
 
 CONFIGURED = "plugins.toml"
+CHANGES = "changes"
 MOST_NAMED = 6
 
 Edge = tuple[str, str]
@@ -27,16 +30,18 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """A source that did not give what it has: `metrics` are those that it alone could have told of."""
+    """A source that did not give what it has, and `why`. `metrics` are those of its own that nobody told of in its
+    place for every service; all of its own, where others told of each."""
 
     source: str
     metrics: tuple[str, ...]
+    why: str = "could not be heard"
 
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """`merged` are the series that were looked at, by service and metric. `edges` say who tells of them. `untold`
-    are kinds of answers that failed sources owe, in words."""
+    """`merged` are the series that hold numbers, by service and metric. `edges` say who tells of them. `untold`
+    are kinds of answers that sources owe, in words."""
 
     case: Case
     ranking: Ranking
@@ -48,27 +53,32 @@ class Inquiry:
     untold: Sequence[str] = ()
     warnings: Sequence[str] = field(default_factory=list)
 
-    def examined(self, service: str) -> list[str]:
-        return [metric for name, metric in self.merged if name == service]
+    @property
+    def services(self) -> list[str]:
+        """Those of which there are numbers."""
+        return list(dict.fromkeys(service for service, _ in self.merged))
+
+    @property
+    def judged(self) -> list[tuple[str, str]]:
+        """The service and metric of all that could be compared with what was usual."""
+        lacking = {(each.service, each.metric) for each in self.ranking.not_examined}
+        return [key for key in self.merged if key not in lacking]
+
+    @property
+    def silent(self) -> list[str]:
+        """The services that have reported, and no metric of which could be judged."""
+        judged = {service for service, _ in self.judged}
+        return [service for service in self.services if service not in judged]
 
     def callers(self, service: str) -> list[str]:
         """Who calls it, directly or by way of others, the nearest first."""
-        found: list[str] = []
-        todo = [service]
+        found: dict[str, None] = {service: None}
+        todo = {service}
         while todo:
-            near = [caller for caller, callee in self.edges if callee in todo]
-            todo = [name for name in dict.fromkeys(near) if name not in (*found, service)]
-            found += todo
-        return found
-
-    def callees(self, service: str) -> list[str]:
-        found: list[str] = []
-        todo = [service]
-        while todo:
-            near = [callee for caller, callee in self.edges if caller in todo]
-            todo = [name for name in dict.fromkeys(near) if name not in (*found, service)]
-            found += todo
-        return found
+            near = dict.fromkeys(caller for caller, callee in self.edges if callee in todo)
+            todo = near.keys() - found.keys()
+            found |= {name: None for name in near if name in todo}
+        return [name for name in found if name != service]
 
 
 Answers = Mapping[Any, Sequence[Outcome[Any]]]
@@ -97,7 +107,10 @@ def inquiry(case: Case, asked: Questions, answers: Answers, engine: Engine) -> I
         edges=edges,
         changes=changes,
         incidents=joined(answers[asked.incidents], engine.registry.having("on_call")),
-        blind=blind(series, engine),
+        blind=[
+            *blind(series, answers[asked.all], engine, services_of(case, merged, edges)),
+            *late(answers[asked.all], ranking, case.page_ms),
+        ],
         untold=list(untold(asked, answers)),
         warnings=[warning for m in merged for warning in m.warnings],
     )
@@ -119,48 +132,69 @@ def fullest(all_of: Sequence[Outcome[Series]], near: Sequence[Outcome[Series]]) 
 def edges_of(
     outcomes: Iterable[Outcome[Dependency]], configured: Mapping[str, Sequence[str]]
 ) -> dict[Edge, list[str]]:
+    told = [((edge.caller, edge.callee), outcome.source) for outcome in outcomes for edge in outcome.reply.items]
+    told += [((caller, callee), CONFIGURED) for caller, callees in configured.items() for callee in callees]
     found: dict[Edge, list[str]] = {}
-    for outcome in outcomes:
-        for edge in outcome.reply.items:
-            if edge.caller != edge.callee:
-                found.setdefault((edge.caller, edge.callee), []).append(outcome.source)
-    for caller, callees in configured.items():
-        for callee in callees:
-            found.setdefault((caller, callee), []).append(CONFIGURED)
-    return {edge: list(dict.fromkeys(sources)) for edge, sources in found.items()}
-
-
-def blind(outcomes: Sequence[Outcome[Series]], engine: Engine) -> list[Blind]:
-    """The sources that failed, or told only a part, and the metrics that nobody told of in their place."""
-    instances = {instance.name: instance for instance in engine.registry.instances}
-    told = {item.metric for outcome in outcomes if outcome.status == "ok" for item in outcome.reply.items}
-    found = []
-    for outcome in outcomes:
-        if outcome.status in ("failed", "partial"):
-            instance = instances.get(outcome.source)
-            own = [metric for metric in engine.metrics if instance is not None and instance.offers(metric)]
-            found.append(
-                Blind(outcome.source, tuple(metric for metric in own if metric not in told) or tuple(own))
-            )
+    for (caller, callee), source in dict.fromkeys(told):
+        if caller != callee:
+            found.setdefault((caller, callee), []).append(source)
     return found
 
 
-def untold(asked: Questions, answers: Answers) -> Iterable[str]:
-    kinds = {
-        asked.dependencies: "dependencies",
-        asked.changes: "changes",
-        asked.incidents: "alerts",
-        asked.on_call: "who is on call",
+def services_of(case: Case, merged: Iterable[Merged], edges: Iterable[Edge]) -> set[str]:
+    return {case.service, *(each.service for each in merged), *(name for edge in edges for name in edge)}
+
+
+def blind(
+    outcomes: Sequence[Outcome[Series]], of_all: Sequence[Outcome[Series]], engine: Engine, known: Collection[str]
+) -> Iterator[Blind]:
+    """The sources that failed or told only a part. `of_all` is what each told of all services, `outcomes` what is
+    used of it, `known` are the services that ought to be told of."""
+    instances = {instance.name: instance for instance in engine.registry.instances}
+    lacking = {
+        one.source: why for one, whole in zip(outcomes, of_all, strict=True) if (why := unheard(one, whole))
     }
+    told = {(s.service, s.metric) for one in outcomes if one.source not in lacking for s in one.reply.items}
+    for source, why in lacking.items():
+        own = [m for m in engine.metrics if source in instances and instances[source].offers(m)]
+        missing = [metric for metric in own if any((service, metric) not in told for service in known)]
+        yield Blind(source, tuple(missing or own), why)
+
+
+def unheard(used: Outcome[Series], whole: Outcome[Series]) -> str | None:
+    if used.status == "failed":
+        return "could not be heard"
+    if whole.status == "failed":
+        return "could only be heard on the affected services"
+    return "told only a part" if whole.status == "partial" else None
+
+
+def late(outcomes: Iterable[Outcome[Series]], ranking: Ranking, page_ms: int) -> Iterator[Blind]:
+    """The sources whose numbers all end before the page, where nobody else told what they lack."""
+    unjudged = {(each.service, each.metric) for each in ranking.not_examined}
+    for outcome in outcomes:
+        newest = newest_ms([outcome])
+        lost = dict.fromkeys(s.metric for s in outcome.reply.items if (s.service, s.metric) in unjudged)
+        if outcome.status == "ok" and lost and newest is not None and newest < page_ms - LATE_STEPS * MINUTE_MS:
+            yield Blind(outcome.source, tuple(lost), "told nothing as late as the page")
+
+
+def untold(asked: Questions, answers: Answers) -> Iterable[str]:
+    kinds: dict[Any, str] = {
+        asked.dependencies: "dependencies",
+        asked.changes: CHANGES,
+        asked.incidents: "alerts",
+        asked.on_call: "people on call",
+    }
+    unasked = [words for q, words in kinds.items() if all(outcome.status == "skipped" for outcome in answers[q])]
+    if unasked:
+        yield f"{', '.join(unasked)} (no source tells of them)"
+    for question in asked.of_incident:
+        kinds[question] = "the timeline" if question.method == "list_timeline" else "related incidents"
     for question, words in kinds.items():
         for outcome in answers[question]:
             if outcome.status in ("failed", "partial"):
-                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
-    for question in asked.of_incident:
-        for outcome in answers[question]:
-            if outcome.status in ("failed", "partial"):
-                words = "the timeline" if question.method == "list_timeline" else "related incidents"
-                yield f"{words} of {outcome.source}: {'failed' if outcome.status == 'failed' else 'a part only'}"
+                yield f"{words} of {outcome.source} ({'failed' if outcome.status == 'failed' else 'a part only'})"
 
 
 def of_kind(outcomes: Iterable[Outcome[Any]]) -> list[tuple[Any, str]]:

@@ -39,7 +39,7 @@ class Moment(Lean):
 
 
 class Measure(Lean):
-    """`before` and `after` are medians in `unit`; `deviation` in robust sigmas."""
+    """`before` and `after` are medians in `unit`; `deviation` in robust sigmas, 99 at most."""
 
     evidence: str
     metric: str
