@@ -49,7 +49,7 @@ def deviations(found: Inquiry, conclusion: Conclusion, suspects: Sequence[Suspec
         yield f"No deviation was found {what} that could be looked at."
     else:
         first, *others = suspects
-        rows = "; ".join(map(measured, first.metrics[:3]))
+        rows = "; ".join(map(measured, [row for row in first.metrics if row.onset][:3] or first.metrics[:1]))
         yield f"Of what could be looked at, {first.service} stands out: {rows}."
         if others:
             named = ", ".join(f"{each.service} [{each.metrics[0].evidence}]" for each in others[:MOST_NAMED])
@@ -94,7 +94,7 @@ def called(suspects: Sequence[Suspect], edges: Sequence[Edge]) -> Iterator[str]:
     own = [edge for edge in edges if edge.callee == suspects[0].service]
     if own:
         named = ", ".join(f"{edge.caller} [{edge.evidence}]" for edge in own[:MOST_NAMED])
-        yield f"It is called by {named}."
+        yield f"{suspects[0].service} is called by {named}."
 
 
 def before(similar: Sequence[Similar]) -> Iterator[str]:
