@@ -16,7 +16,7 @@ from telemetry_mcp.model import Entry, Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.changes import SAME_MS
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
-from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, case_of, questions
+from telemetry_mcp.server.investigation.case import CHANGES_MS, MINUTE_MS, Case, case_of, questions
 from telemetry_mcp.server.investigation.inquiry import Inquiry, alerts, inquiry, of_kind
 from telemetry_mcp.server.investigation.shape import (
     Candidate,
@@ -294,7 +294,7 @@ def timeline(
     ]
     entries = [(item, source) for item, source in of_kind(of_incident) if isinstance(item, Entry)]
     moments += [
-        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if not is_known(item, found)
+        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if is_told(item, found)
     ]
     return sorted(moments, key=at_ms)
 
@@ -309,11 +309,12 @@ def at_ms(moment: Moment) -> float:
     return datetime.fromisoformat(moment.at).timestamp() * 1000
 
 
-def is_known(item: Entry, found: Inquiry) -> bool:
-    """A change that an incident's timeline tells of, and that is among the changes already."""
-    return item.kind == "change" and any(
-        change.service == item.service and abs(change.at_ms - item.at_ms) <= SAME_MS for change, _ in found.changes
-    )
+def is_told(item: Entry, found: Inquiry) -> bool:
+    """Whether it belongs on the timeline: of changes only a recent one that is not among the changes already."""
+    if item.kind != "change":
+        return True
+    known = any(c.service == item.service and abs(c.at_ms - item.at_ms) <= SAME_MS for c, _ in found.changes)
+    return not known and item.at_ms >= found.case.page_ms - CHANGES_MS
 
 
 def entry(evidence: str, item: Entry, source: str) -> Moment:
