@@ -12,7 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from telemetry_mcp.model import Change, Dependency, Entry, Incident, OnCall
-from telemetry_mcp.server.investigation.answer import MOST_MOMENTS, MOST_UNEXAMINED
+from telemetry_mcp.server.investigation.answer import MOST_UNEXAMINED
+from telemetry_mcp.server.investigation.timeline import MOST_MOMENTS
 from tests.server.conftest import NOW_MS
 from tests.server.house import FAILS, HANGS, METRICS, numbers, teller, written
 
