@@ -37,11 +37,15 @@ def culprit_of(seed: int) -> str | None:
     return incident_today(now_ms(), seed).culprit
 
 
-@pytest.mark.parametrize("seed", [7, 12])
+@pytest.mark.parametrize("seed", [2, 7, 12])
 def test_the_culprit_stands_out_with_the_figures_and_the_page(told: Told, seed: int) -> None:
     text, culprit = told(seed), culprit_of(seed)
     assert f"Of what could be looked at, {culprit} stands out: " in text
     assert re.search(r"[\w-]+ was paged at \d\d:\d\d UTC \[i1\]", text)
+    timeline = text.partition(" by evidence ")[2].partition("the hour before, and since")[0]
+    assert re.search(rf"\d\d:\d\d:\d\d onset {culprit} \w+ goes (up|down)", timeline)
+    assert timeline.count(f" onset {culprit} ") == 1
+    assert timeline.count(" page ") == 1
     assert "could not be heard" not in text
     assert "Unknown" not in text
     assert re.search(r"On call: .+ \(level 1\)", text)

@@ -89,3 +89,19 @@ def test_it_calls_a_tool(inspect: Callable[..., Any]) -> None:
     assert told["service"] == "payment-processor"
     assert [line["status"] for line in told["sources"]] == ["ok", "ok", "skipped", "skipped"]
     assert len(told["series"]["values"]) == 60
+
+
+def test_it_lists_and_gets_the_prompts(inspect: Callable[..., Any]) -> None:
+    prompts = {prompt["name"]: prompt for prompt in inspect("prompts/list")["prompts"]}
+    assert set(prompts) == {"investigate", "sli_report", "health_check", "handover"}
+    answer = inspect("prompts/get", "--prompt-name", "investigate", "--prompt-args", "incident_id=Q1")
+    assert "incident_id='Q1'" in answer["messages"][0]["content"]["text"]
+
+
+def test_it_investigates_a_page(inspect: Callable[..., Any]) -> None:
+    listed = inspect("tools/call", "--tool-name", "list_incidents", "--tool-arg", "service=notification-service")
+    paged = listed["structuredContent"]["incidents"][0]["id"]
+    answer = inspect("tools/call", "--tool-name", "investigate_incident", "--tool-arg", f"incident_id={paged}")
+    told = answer["structuredContent"]
+    assert told["suspects"][0]["service"] == "notification-service"
+    assert told["suspects"][0]["metrics"][0]["evidence"] in told["summary"]

@@ -11,7 +11,7 @@ from telemetry_mcp.terminal.conversation import Told, clock, tabled
 from telemetry_mcp.terminal.desk import Asked, Desk, Row
 from telemetry_mcp.terminal.sparkline import sparkline
 
-MOST_LINES, MOST_SUSPECTS, MOST_METRICS = 24, 3, 2
+MOST_SUSPECTS, MOST_METRICS = 3, 2
 WIDTH = 90
 """Minutes that are drawn: the last so many."""
 BEFORE_S = 3600
@@ -42,8 +42,9 @@ async def investigation(desk: Desk) -> Told:
     suspects = found.rows("suspects")[:MOST_SUSPECTS]
     histories = await seen(desk, found, suspects)
     titles = {row["evidence"]: row["title"] for row in found.rows("changes")}
+    titles |= {row["evidence"]: begun(row) for suspect in found.rows("suspects") for row in suspect["metrics"]}
     shown = [
-        *tabled([line(row, titles) for row in found.rows("timeline")[:MOST_LINES]]),
+        *tabled([line(row, titles) for row in told(found.rows("timeline"))]),
         *tabled([row for suspect in suspects for row in drawn(suspect, histories, desk.plain)]),
         *tabled([candidate(row) for row in found.rows("changes") if row.get("before_onset_min") is not None]),
     ]
@@ -105,6 +106,22 @@ def points(histories: Mapping[tuple[str, str], Asked], suspect: Row, row: Row) -
     series: Row = histories[suspect["service"], row["metric"]].fields.get("series") or {}
     values: Sequence[float | None] = series.get("values") or []
     return values[-WIDTH:]
+
+
+def told(timeline: Sequence[Row]) -> list[Row]:
+    """Of what began in one service only the first: the others stand with the suspects."""
+    begun: set[str] = set()
+    kept = []
+    for row in timeline:
+        if row["kind"] != "onset" or row["service"] not in begun:
+            kept.append(row)
+        if row["kind"] == "onset":
+            begun.add(row["service"])
+    return kept
+
+
+def begun(row: Row) -> str:
+    return f"{row['metric']} goes {row['direction']}"
 
 
 def line(row: Row, titles: Mapping[str, str]) -> Row:
