@@ -14,7 +14,7 @@ class Page(Lean):
 
     evidence: str
     id: str | None
-    service: str
+    service: ExternalText
     at: str
     title: ExternalText | None = None
     status: str | None = None
@@ -57,7 +57,7 @@ class Measure(Lean):
 class Suspect(Shape):
     """`share` is its part of the ranking's weight, not a probability. `lead_min`: minutes before the page."""
 
-    service: str
+    service: ExternalText
     share: Number | None
     onset: str | None
     lead_min: Number | None
