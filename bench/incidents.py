@@ -1,4 +1,4 @@
-"""The seeded incidents of the demo estate, investigated over the wire: who is first, since when, how long it takes.
+"""The seeded incidents of the demo estate, investigated over the wire: who is first, since when, how long it took.
 
 In a quarter of the forty a source is down; twenty more are false alarms, in which nobody should be named.
 """

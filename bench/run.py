@@ -1,6 +1,7 @@
 """`make bench`: every figure of speed, size and quality against a reference in the same run, as one table.
 
-Prints the table and writes it to bench/results/latest.md. Exits 1 when a limit is missed.
+Prints the table and writes it to bench/results/latest.md. Exits 1 when a limit is missed. With names of parts
+(`run.py causes incidents`) only those are measured, and nothing is written.
 """
 
 from __future__ import annotations
@@ -52,10 +53,13 @@ def table(figures: list[Figure]) -> str:
 
 def main() -> int:
     log.configure()
-    figures = [figure for part in PARTS for figure in part()]
+    named = sys.argv[1:]
+    parts = [part for part in PARTS if not named or part.__module__ in named]
+    figures = [figure for part in parts for figure in part()]
     text = table(figures)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text, encoding="utf-8")
+    if not named:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
     return 0 if all(figure.ok for figure in figures) else 1
 

@@ -43,14 +43,15 @@ async def desk_of() -> AsyncIterator[Callable[..., Awaitable[Desk]]]:
 async def incident_id(desk: Desk, played: Scenario) -> str:
     """PagerDuty's id of the scenario's page."""
     listed = await desk.ask("list_incidents", status="all", since="1d")
-    (found,) = {
+    found: set[str] = {
         told.split(": ")[1]
         for row in listed["incidents"]
         if abs(ms(row["opened"]) - played.page_ms) < 300_000 and row["service"] == played.page.service
         for told in (f"{row['source']}: {row['id']}", *row["also"])
         if told.startswith("pagerduty")
     }
-    return found
+    (incident_id,) = found
+    return incident_id
 
 
 async def investigated(desk: Desk, played: Scenario) -> Answer:

@@ -12,7 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from telemetry_mcp.model import Change, Dependency, Entry, Incident, OnCall
-from telemetry_mcp.server.investigation.answer import MOST_MOMENTS, MOST_UNEXAMINED
+from telemetry_mcp.server.investigation.answer import MOST_UNEXAMINED
+from telemetry_mcp.server.investigation.timeline import MOST_MOMENTS
 from tests.server.conftest import NOW_MS
 from tests.server.house import FAILS, HANGS, METRICS, numbers, teller, written
 
@@ -71,7 +72,7 @@ async def test_what_plugins_toml_says_of_calls_is_evidence_of_its_own(investigat
     row = answer.row("dependencies", caller="checkout", callee="cart")
     assert row["sources"] == ["plugins.toml"]
     assert answer["suspects"][0]["service"] == "cart"
-    assert f"It is called by checkout [{row['evidence']}]." in answer["summary"]
+    assert f"cart is called by checkout [{row['evidence']}]." in answer["summary"]
     assert answer["blast_radius"] == ["checkout"]
 
 
@@ -309,12 +310,22 @@ async def test_a_change_that_only_the_incident_tells_of_is_on_the_timeline_once(
     related = [
         Entry("1", PAGE_MS - 9 * MINUTE_MS, "change", "Deploy cart (same service)", "cart"),
         Entry("2", PAGE_MS - 8 * MINUTE_MS, "change", "Rotate keys (recent)", "stock"),
+        Entry("3", PAGE_MS - DAY_MS, "change", "Yesterday's deployment (same service)", "stock"),
     ]
     known = teller(list_changes=[Change("1", "Deploy cart", PAGE_MS - 9 * MINUTE_MS, "deployment", "cart")])
     answer = await investigate(pager=teller(list_incidents=[page()], list_timeline=related), deploys=known)
     changes = [moment for moment in answer["timeline"] if moment["kind"] == "change"]
     assert [moment.get("text") for moment in changes] == [None, "Rotate keys (recent)"]
     assert [row["title"] for row in answer["changes"]] == ["Deploy cart"]
+
+
+async def test_only_what_deviated_is_said_to_stand_out(investigate: Investigate) -> None:
+    one = ESTATE.replace("values[at", "values[(metric == 'cpu') & (at")
+    one = one.replace(".get(name, 10**18)]", ".get(name, 10**18))]")
+    answer = await investigate(CALLS, numbers=one)
+    assert "cart stands out: cpu from" in answer["summary"]
+    assert "latency_p95" not in answer["summary"]
+    assert "error_rate" not in answer["summary"]
 
 
 # ---- what sources write

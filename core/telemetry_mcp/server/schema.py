@@ -82,8 +82,8 @@ def noise(key: str, value: Any) -> bool:
 
 
 def flattened(node: dict[str, Any], null: list[str]) -> dict[str, Any]:
-    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`; an enum with null as one of its values, for
-    it needs no type beside it."""
+    """`anyOf: [{type: number}, {type: null}]` as `type: [number, null]`; an enum with null as one of its values,
+    for it needs no type beside it."""
     if "enum" in node:
         node = {key: value for key, value in node.items() if key != "type"}
     options = node.get("anyOf")

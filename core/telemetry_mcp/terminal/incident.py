@@ -77,7 +77,7 @@ async def seen(desk: Desk, found: Asked, suspects: Sequence[Row]) -> dict[tuple[
 
     async with create_task_group() as questions:
         for suspect in suspects:
-            for row in suspect["metrics"][:MOST_METRICS]:
+            for row in deviating(suspect):
                 questions.start_soon(history, suspect["service"], row["metric"])
     return histories
 
@@ -93,8 +93,12 @@ def drawn(suspect: Row, histories: dict[tuple[str, str], Asked], plain: bool) ->
             "from": clock(row["onset"]),
             "evidence": row["evidence"],
         }
-        for row in suspect["metrics"][:MOST_METRICS]
+        for row in deviating(suspect)
     ]
+
+
+def deviating(suspect: Row) -> Sequence[Row]:
+    return [row for row in suspect["metrics"] if row["onset"]][:MOST_METRICS]
 
 
 def points(histories: Mapping[tuple[str, str], Asked], suspect: Row, row: Row) -> Sequence[float | None]:

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from anyio import to_thread
 
-from telemetry_mcp.analysis.correlation import Suspect as Ranked
-from telemetry_mcp.analysis.episode import LARGEST_SCORE
-from telemetry_mcp.analysis.evidence import ONSET_SIGMAS, Evidence
 from telemetry_mcp.catalog import Catalog
-from telemetry_mcp.model import Entry, Incident, OnCall, Outcome
+from telemetry_mcp.model import Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
-from telemetry_mcp.server.changes import SAME_MS
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, case_of, questions
-from telemetry_mcp.server.investigation.inquiry import Inquiry, alerts, inquiry, of_kind
+from telemetry_mcp.server.investigation.inquiry import Inquiry, inquiry, of_kind
 from telemetry_mcp.server.investigation.shape import (
-    Candidate,
     Conclusion,
     Duty,
     Edge,
     Investigation,
-    Measure,
-    Moment,
     Page,
     Similar,
     Suspect,
 )
 from telemetry_mcp.server.investigation.story import story
+from telemetry_mcp.server.investigation.suspect import (
+    MOST_CHANGES,
+    MOST_SUSPECTS,
+    candidates,
+    deviating,
+    suspects_of,
+)
+from telemetry_mcp.server.investigation.timeline import MOST_MOMENTS, nearest, timeline
 from telemetry_mcp.text import clean
 
-MOST_SUSPECTS, MOST_CHANGES, MOST_MOMENTS, MOST_SIMILAR, MOST_DUTIES = 5, 6, 24, 4, 6
-MOST_MEASURES = 4
-"""Of the first suspect; of each further one half of it, and one at least."""
-MOST_EDGES, MOST_UNEXAMINED = 20, 12
+MOST_SIMILAR, MOST_DUTIES, MOST_EDGES, MOST_UNEXAMINED = 4, 6, 20, 12
 PAGE = "i1"
 
 
@@ -69,11 +66,7 @@ def investigated(
     page = page_of(case)
     changes = candidates(found)
     standing_out = deviating(found)
-    numbers = (f"m{n}" for n in range(1, 1000))
-    suspects = [
-        suspect(each, found, catalog, changes, numbers, max(1, MOST_MEASURES >> place))
-        for place, each in enumerate(standing_out[:MOST_SUSPECTS])
-    ]
+    suspects = suspects_of(standing_out, found, catalog, changes)
     near = relevant(found, suspects)
     edges = [
         Edge(evidence=f"d{n}", caller=caller, callee=callee, sources=sources)
@@ -116,19 +109,6 @@ def investigated(
     )
 
 
-def deviating(found: Inquiry) -> list[Ranked]:
-    """The services that got worse, by a metric that by itself is a finding."""
-    if found.ranking.nothing_found:
-        return []
-    return [
-        each for each in found.ranking.services if each.onset_ms is not None and any(map(worse, each.evidence))
-    ]
-
-
-def worse(each: Evidence) -> bool:
-    return each.onset_ms is not None and not each.harmless and each.deviation > ONSET_SIGMAS
-
-
 def concluded(found: Inquiry, suspects: Sequence[Suspect]) -> Conclusion:
     """With a source that was not heard, or a service that could not be judged, it is uncertain: what is most
     unusual of the rest need not be the cause. So it is where the service that was paged has no series, and the
@@ -163,82 +143,6 @@ def page_of(case: Case) -> Page:
     )
 
 
-def minutes(ms: int | None) -> int | float | None:
-    return None if ms is None else rounded(round(ms / MINUTE_MS, 1))
-
-
-def telling(ranked: Ranked, most: int) -> list[Evidence]:
-    """The metrics that are shown: what got worse first, the strongest first, with the one that tells the onset."""
-    ordered = sorted(ranked.evidence, key=lambda each: not worse(each))
-    first = [each for each in ordered if each.onset_ms == ranked.onset_ms and not each.harmless][:1]
-    rest = [each for each in ordered if each not in first][: most - len(first)]
-    return sorted((*first, *rest), key=ordered.index)
-
-
-def suspect(
-    ranked: Ranked,
-    found: Inquiry,
-    catalog: Catalog,
-    changes: Sequence[Candidate],
-    numbers: Iterator[str],
-    most: int,
-) -> Suspect:
-    rows = [
-        Measure(
-            evidence=next(numbers),
-            metric=each.metric,
-            unit=catalog[each.metric].unit,
-            before=rounded(each.before),
-            after=rounded(each.after),
-            deviation=rounded(min(each.deviation, LARGEST_SCORE), 3),
-            direction=each.direction,
-            onset=iso(each.onset_ms),
-            lead_min=minutes(None if each.onset_ms is None else found.case.page_ms - each.onset_ms),
-            sources=[part.source for part in found.merged[ranked.service, each.metric].parts if part.samples],
-            harmless=True if each.harmless else None,
-        )
-        for each in telling(ranked, most)
-    ]
-    return Suspect(
-        service=ranked.service,
-        share=rounded(ranked.share, 2),
-        onset=iso(ranked.onset_ms),
-        lead_min=minutes(ranked.lead_ms),
-        metrics=rows,
-        changes=[row.evidence for row in changes if row.service == ranked.service],
-    )
-
-
-def candidates(found: Inquiry) -> list[Candidate]:
-    """The changes nearest to the page, of the services that stand out first."""
-    case = found.case
-    deviating = () if found.ranking.nothing_found else found.ranking.services
-    onsets = {each.service: each.onset_ms for each in deviating if each.onset_ms is not None}
-    order = {each.service: place for place, each in enumerate(found.ranking.services)}
-    ranked = sorted(
-        found.changes,
-        key=lambda pair: (order.get(pair[0].service or "", len(order)) > 2, abs(case.page_ms - pair[0].at_ms)),
-    )
-    return [
-        Candidate(
-            evidence=f"c{n}",
-            at=iso(change.at_ms) or "",
-            kind=clean(change.kind, 40),
-            service=change.service,
-            title=clean(change.title),
-            sources=sources,
-            before_page_min=minutes(case.page_ms - change.at_ms),
-            before_onset_min=minutes(onset - change.at_ms)
-            if (onset := onsets.get(change.service or ""))
-            else None,
-            version=clean(change.version, 80) if change.version else None,
-            author=clean(change.author, 80) if change.author else None,
-            url=clean(change.url) if change.url else None,
-        )
-        for n, (change, sources) in enumerate(ranked[:MOST_CHANGES], 1)
-    ]
-
-
 def relevant(found: Inquiry, suspects: Sequence[Suspect]) -> list[tuple[tuple[str, str], list[str]]]:
     """The edges next to the paged service and the two that stand out most."""
     named = {found.case.service, *(each.service for each in suspects[:2])}
@@ -267,66 +171,6 @@ def duty(turn: OnCall, source: str) -> Duty:
         source=source,
         policy=clean(turn.policy, 80) if turn.policy else None,
         until=iso(turn.end_ms),
-    )
-
-
-def timeline(
-    found: Inquiry,
-    page: Page,
-    suspects: Sequence[Suspect],
-    changes: Sequence[Candidate],
-    of_incident: Sequence[Outcome[Any]],
-) -> list[Moment]:
-    """Everything on one clock, earliest first; of all but the first suspect only when it began to deviate."""
-    moments = [Moment(at=page.at, kind="page", evidence=page.evidence, service=page.service, source=page.source)]
-    for place, each in enumerate(suspects):
-        begun = [row for row in each.metrics if row.onset]
-        for row in begun if place == 0 else [row for row in begun if row.onset == each.onset][:1]:
-            if row.onset:
-                moments.append(Moment(at=row.onset, kind="onset", evidence=row.evidence, service=each.service))
-    moments += [Moment(at=row.at, kind="change", evidence=row.evidence, service=row.service) for row in changes]
-    fired = [(incident.opened_ms, incident.title, incident.service, source) for incident, source in alerts(found)]
-    moments += [
-        Moment(
-            at=iso(at_ms) or "", kind="alert", evidence=f"a{n}", service=service, text=clean(title), source=source
-        )
-        for n, (at_ms, title, service, source) in enumerate(sorted(fired, key=lambda each: each[0]), 1)
-    ]
-    entries = [(item, source) for item, source in of_kind(of_incident) if isinstance(item, Entry)]
-    moments += [
-        entry(f"e{n}", item, source) for n, (item, source) in enumerate(entries, 1) if not is_known(item, found)
-    ]
-    return sorted(moments, key=at_ms)
-
-
-def nearest(moments: Sequence[Moment], page_ms: int) -> list[Moment]:
-    """Where there is too much: the page, the onsets, and what is nearest to the page."""
-    kept = sorted(moments, key=lambda each: (each.kind not in ("page", "onset"), abs(at_ms(each) - page_ms)))
-    return sorted(kept[:MOST_MOMENTS], key=at_ms)
-
-
-def at_ms(moment: Moment) -> float:
-    return datetime.fromisoformat(moment.at).timestamp() * 1000
-
-
-def is_known(item: Entry, found: Inquiry) -> bool:
-    """A change that an incident's timeline tells of, and that is among the changes already."""
-    return item.kind == "change" and any(
-        change.service == item.service and abs(change.at_ms - item.at_ms) <= SAME_MS for change, _ in found.changes
-    )
-
-
-def entry(evidence: str, item: Entry, source: str) -> Moment:
-    kind = item.kind if item.kind in ("alert", "log_entry", "note", "change") else "log_entry"
-    return Moment.model_validate(
-        {
-            "at": iso(item.at_ms) or "",
-            "kind": kind,
-            "evidence": evidence,
-            "service": item.service,
-            "text": clean(item.title),
-            "source": source,
-        }
     )
 
 

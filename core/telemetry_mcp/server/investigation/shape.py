@@ -55,7 +55,7 @@ class Measure(Lean):
 
 
 class Suspect(Shape):
-    """`share` is its part of the ranking's weight, not a probability. `lead_min`: minutes before the page."""
+    """`share` is of the weight of all that stand out, no probability; `lead_min` the minutes before the page."""
 
     service: ExternalText
     share: Number | None

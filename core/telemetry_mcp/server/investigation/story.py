@@ -132,7 +132,7 @@ def called(suspects: Sequence[Suspect], edges: Sequence[Edge]) -> Iterator[str]:
     own = [edge for edge in edges if edge.callee == suspects[0].service]
     if own:
         them = ", ".join(f"{named(edge.caller)} [{edge.evidence}]" for edge in own[:MOST_NAMED])
-        yield f"It is called by {them}."
+        yield f"{named(suspects[0].service)} is called by {them}."
 
 
 def before(similar: Sequence[Similar]) -> Iterator[str]:
