@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from telemetry_mcp.config import Config
 from telemetry_mcp.engine import opened
@@ -16,6 +17,7 @@ from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.model import Change, Dependency, Reply, Series, Service
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.investigation import answer as investigation
+from telemetry_mcp.server.investigation.shape import Page, Suspect
 from telemetry_mcp.testing.fake import Scripted, registry_of, scripted
 
 if TYPE_CHECKING:
@@ -243,6 +245,11 @@ async def test_nothing_is_asked_beyond_now() -> None:
     windows = [question.window for question in asked.asked if hasattr(question, "step_ms")]  # type: ignore[union-attr]
     assert windows
     assert max(window.end_ms for window in windows) <= PAGE_MS + 5000
+
+
+@pytest.mark.parametrize("shape", [Page, Suspect])
+def test_the_schema_says_that_the_name_of_a_service_is_text_of_a_source(shape: type[BaseModel]) -> None:
+    assert shape.model_json_schema()["properties"]["service"]["$comment"] == "external-text"
 
 
 def test_the_series_of_this_file_are_what_they_say() -> None:

@@ -152,3 +152,30 @@ async def test_with_the_paging_source_down_the_others_speak(world: Emulators, as
     assert "pagerduty" not in {row["source"] for row in answer["incidents"]}
     assert answer.kinds == {"pagerduty": "upstream"}
     assert not answer["coverage"]["complete"]
+
+
+def test_a_month_of_incidents_is_compared_with_its_neighbours_only() -> None:
+    """Every row with every other one would be a million comparisons, during which nobody else is served."""
+    compared = 0
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    rows = [
+        told(Counted(name), *(incident(f"{name}{n}", f"s{n % 50}", n * 13 * 60_000) for n in range(1000)))
+        for name in ("a", "b", "c")
+    ]
+    assert len(joined(rows)) == 1000
+    assert 0 < compared < 100_000
+
+
+def test_a_link_of_another_day_is_another_incident() -> None:
+    one, other = incident("1", "a", url=LINK), incident("2", "b", 25 * 3_600_000, url=LINK)
+    assert len(joined([told("a", one), told("b", other)])) == 2

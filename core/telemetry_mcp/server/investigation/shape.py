@@ -14,7 +14,7 @@ class Page(Lean):
 
     evidence: str
     id: str | None
-    service: str
+    service: ExternalText
     at: str
     title: ExternalText | None = None
     status: str | None = None
@@ -57,7 +57,7 @@ class Measure(Lean):
 class Suspect(Shape):
     """`share` is of the weight of all that stand out, no probability; `lead_min` the minutes before the page."""
 
-    service: str
+    service: ExternalText
     share: Number | None
     onset: str | None
     lead_min: Number | None
