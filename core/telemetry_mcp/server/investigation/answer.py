@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from anyio import to_thread
@@ -15,7 +16,7 @@ from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.changes import SAME_MS
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
 from telemetry_mcp.server.investigation.case import CHANGES_MS, MINUTE_MS, Case, case_of, questions
-from telemetry_mcp.server.investigation.inquiry import Inquiry, alerts, inquiry, of_kind
+from telemetry_mcp.server.investigation.inquiry import MOST_NAMED, Inquiry, alerts, inquiry, of_kind
 from telemetry_mcp.server.investigation.shape import (
     Candidate,
     Conclusion,
@@ -34,6 +35,7 @@ from telemetry_mcp.text import clean
 MOST_SUSPECTS, MOST_MEASURES, MOST_CHANGES, MOST_MOMENTS, MOST_SIMILAR, MOST_DUTIES = 5, 4, 12, 40, 5, 6
 MOST_EDGES, MOST_UNEXAMINED = 20, 12
 PAGE = "i1"
+NO_SERIES = "no series of it"
 
 
 async def answer(
@@ -289,14 +291,23 @@ def unexamined(found: Inquiry) -> Iterator[str]:
         how = "it told only a part" if source.partly else "it could not be heard"
         yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: {how}"
     yield from found.untold
-    seen = {service for service, _ in found.merged}
-    named = dict.fromkeys(name for edge in found.edges for name in edge)
-    lacking = dict.fromkeys(name for name in (found.case.service, *named) if name not in seen)
-    for name in lacking:
-        yield f"{name}: no series of it"
+    yield from unmeasured(found)
+
+
+def unmeasured(found: Inquiry) -> Iterator[str]:
+    """The paged service first, then whole services, then single metrics; those of one reason in one row."""
+    seen, paged = {service for service, _ in found.merged}, found.case.service
+    lacking = dict.fromkeys(name for name in (paged, *chain(*found.edges)) if name not in seen)
+    if paged in lacking:
+        yield f"{paged}: {NO_SERIES}"
+    rows: dict[tuple[str, str], list[str]] = {("", NO_SERIES): [name for name in lacking if name != paged]}
     for each in found.ranking.not_examined:
         if each.service not in lacking:
-            yield f"{f'{each.metric} of ' if each.metric else ''}{each.service}: {each.reason}"
+            rows.setdefault((f"{each.metric} of " if each.metric else "", each.reason), []).append(each.service)
+    for (what, reason), services in rows.items():
+        more = f" and {len(services) - MOST_NAMED} more" if len(services) > MOST_NAMED else ""
+        if services:
+            yield f"{what}{', '.join(services[:MOST_NAMED])}{more}: {reason}"
 
 
 def capped(rows: list[str], most: int) -> list[str]:
