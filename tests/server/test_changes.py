@@ -74,6 +74,11 @@ def test_of_the_same_link_is_one_whatever_its_title() -> None:
     assert sources(told("a", one), told("b", other)) == [["a", "b"]]
 
 
+def test_the_same_link_hours_apart_leads_to_a_pipeline_and_not_to_one_change() -> None:
+    one, other = change("1", url="https://ci.example/7"), change("2", 7_200_000, url="https://ci.example/7")
+    assert len(sources(told("a", one), told("b", other))) == 2
+
+
 def test_what_one_source_tells_twice_is_two() -> None:
     assert len(sources(told("a", change("1"), change("2")))) == 2
 

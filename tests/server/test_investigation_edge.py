@@ -192,13 +192,29 @@ async def test_without_any_source_of_numbers_nothing_is_known(investigate: Inves
     assert "itself could not" not in answer["summary"]
 
 
-async def test_what_is_too_much_to_list_is_counted(investigate: Investigate) -> None:
+async def test_services_that_nobody_measures_are_counted_in_one_row(investigate: Investigate) -> None:
     unseen = ", ".join(f'"unseen-{n}"' for n in range(30))
-    answer = await investigate(f"[dependencies]\ncheckout = [{unseen}]\n", broken=teller(list_changes=FAILS))
-    rows = answer["not_examined"]
+    pager = teller(list_incidents=[page(service="Checkout (prod)")])
+    answer = await investigate(f"[dependencies]\ncheckout = [{unseen}]\n", pager=pager)
+    named = ", ".join(f"unseen-{n}" for n in range(6))
+    assert answer["not_examined"][1:] == [
+        "Checkout (prod): no series of it",
+        f"{named} and 24 more: no series of it",
+    ]
+
+
+async def test_a_metric_that_many_services_lack_is_one_row(investigate: Investigate) -> None:
+    short = ESTATE.replace("values[at >=", "values[(metric == 'cpu') & (at > 0)] = np.nan\n        values[at >=")
+    rows = (await investigate(CALLS, numbers=short))["not_examined"]
+    assert [row for row in rows if row.startswith("cpu of ")] == ["cpu of checkout, cart, stock: no data"]
+
+
+async def test_what_is_too_much_to_list_is_counted(investigate: Investigate) -> None:
+    broken = {f"broken-{n}": teller(list_changes=FAILS) for n in range(20)}
+    rows = (await investigate(**broken))["not_examined"]
     assert len(rows) == MOST_UNEXAMINED
-    assert "changes of broken (failed)" in rows
-    assert rows[-1] == f"and {32 - MOST_UNEXAMINED + 1} more"
+    assert "changes of broken-0 (failed)" in rows
+    assert rows[-1] == f"and {21 - MOST_UNEXAMINED + 1} more"
 
 
 async def test_a_change_where_nothing_deviated_is_before_no_onset(investigate: Investigate) -> None:

@@ -14,6 +14,8 @@ from telemetry_mcp.text import clean
 MOST = 50
 SAME_MS = 120_000
 """A deployment that two systems report within this time, of one service and version, is one."""
+LINKED_MS = 3_600_000
+"""Reports with the same link are of one change within this time: a link may lead to a pipeline and not to a run."""
 
 
 class ChangeRow(Lean):
@@ -62,7 +64,7 @@ def united(outcomes: Sequence[Outcome[Change]]) -> list[tuple[Change, list[str]]
 
 
 def same(one: Change, other: Change) -> bool:
-    if one.url and one.url == other.url:
+    if one.url and one.url == other.url and abs(one.at_ms - other.at_ms) <= LINKED_MS:
         return True
     alike = one.version == other.version if one.version and other.version else one.title == other.title
     return one.service == other.service and abs(one.at_ms - other.at_ms) <= SAME_MS and alike

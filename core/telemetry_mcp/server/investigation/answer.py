@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from anyio import to_thread
@@ -12,7 +13,7 @@ from telemetry_mcp.model import Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import envelope, iso, rounded, span
 from telemetry_mcp.server.investigation.case import MINUTE_MS, Case, case_of, questions
-from telemetry_mcp.server.investigation.inquiry import Inquiry, inquiry, of_kind
+from telemetry_mcp.server.investigation.inquiry import MOST_NAMED, Inquiry, inquiry, of_kind
 from telemetry_mcp.server.investigation.shape import (
     Conclusion,
     Duty,
@@ -35,6 +36,7 @@ from telemetry_mcp.text import clean
 
 MOST_SIMILAR, MOST_DUTIES, MOST_EDGES, MOST_UNEXAMINED = 4, 6, 20, 12
 PAGE = "i1"
+NO_SERIES = "no series of it"
 
 
 async def answer(
@@ -179,14 +181,23 @@ def unexamined(found: Inquiry) -> Iterator[str]:
     for source in found.blind:
         yield f"{', '.join(source.metrics) or 'metrics'} of {source.source}: it {source.why}"
     yield from found.untold
-    seen = set(found.services)
-    named = dict.fromkeys((found.case.service, *(name for edge in found.edges for name in edge)))
-    lacking = [name for name in named if name not in seen]
-    for name in lacking:
-        yield f"{clean(name)}: no series of it"
+    yield from unmeasured(found)
+
+
+def unmeasured(found: Inquiry) -> Iterator[str]:
+    """The paged service first, then whole services, then single metrics; those of one reason in one row."""
+    seen, paged = set(found.services), found.case.service
+    lacking = dict.fromkeys(name for name in (paged, *chain(*found.edges)) if name not in seen)
+    if paged in lacking:
+        yield f"{clean(paged)}: {NO_SERIES}"
+    rows: dict[tuple[str, str], list[str]] = {("", NO_SERIES): [name for name in lacking if name != paged]}
     for each in found.ranking.not_examined:
         if each.service not in lacking:
-            yield f"{f'{each.metric} of ' if each.metric else ''}{each.service}: {each.reason}"
+            rows.setdefault((f"{each.metric} of " if each.metric else "", each.reason), []).append(each.service)
+    for (what, reason), services in rows.items():
+        more = f" and {len(services) - MOST_NAMED} more" if len(services) > MOST_NAMED else ""
+        if services:
+            yield f"{what}{', '.join(map(clean, services[:MOST_NAMED]))}{more}: {reason}"
 
 
 def capped(rows: list[str], most: int) -> list[str]:
