@@ -126,9 +126,8 @@ async def test_a_recorded_incident_is_listed_and_investigated(open_account: Any,
     answer = await ask("investigate_incident")
     assert (answer["conclusion"], answer["suspects"][0]["service"]) == ("suspects", "cart")
     assert answer["incident"]["title"] == " ".join(entry["title"].split())
-    assert answer["summary"].startswith(
-        f"{entry['service']['summary']} was paged at {row['opened'][11:16]} UTC [i1]"
-    )
+    assert entry["service"]["summary"] in answer["summary"].partition(" was paged on ")[0]
+    assert f" was paged on {row['opened'][:10]} at {row['opened'][11:16]} UTC [i1]." in answer["summary"]
     assert answer["incident"]["title"] not in answer["summary"]
 
 

@@ -15,7 +15,7 @@ MOST = 50
 SAME_MS = 120_000
 """A deployment that two systems report within this time, of one service and version, is one."""
 LINKED_MS = 3_600_000
-"""Reports with the same link are of one change within this time: a link may lead to a pipeline and not to a run."""
+"""Reports with the same link are of one change within this time: a link may be to a pipeline, not to a run."""
 
 
 class ChangeRow(Lean):
