@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from telemetry_mcp.model import Change, Outcome
 from telemetry_mcp.question import ChangeQuery
@@ -54,13 +55,17 @@ def united(outcomes: Sequence[Outcome[Change]]) -> list[tuple[Change, list[str]]
     """Every change once with the sources that tell of it, the newest first."""
     told = [(change, outcome.source) for outcome in outcomes for change in outcome.reply.items]
     found: list[tuple[Change, list[str]]] = []
+    recent = 0
     for change, source in sorted(told, key=lambda pair: pair[0].at_ms):
-        known = next((each for each in found if source not in each[1] and same(each[0], change)), None)
+        while recent < len(found) and change.at_ms - found[recent][0].at_ms > LINKED_MS:
+            recent += 1
+        near = islice(found, recent, None)
+        known = next((each for each in near if source not in each[1] and same(each[0], change)), None)
         if known is None:
             found.append((change, [source]))
         else:
             known[1].append(source)
-    return sorted(found, key=lambda pair: -pair[0].at_ms)
+    return found[::-1]
 
 
 def same(one: Change, other: Change) -> bool:
