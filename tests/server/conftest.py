@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,9 @@ class Gate:
         assert task
         self.serving.add(task)
         try:
-            await self.answer(reader, writer)
+            # Who hangs up before a whole request has come has asked nothing.
+            with suppress(asyncio.IncompleteReadError):
+                await self.answer(reader, writer)
         finally:
             writer.close()
 
