@@ -94,6 +94,14 @@ def test_an_answer_is_shown_as_tables_with_its_ledger(run: Run) -> None:
     assert not any(ord(character) < 32 for character in result.stdout.replace("\n", ""))
 
 
+def test_incidents_are_shown_with_the_id_that_an_investigation_asks_for(run: Run) -> None:
+    words = ("call", "list_incidents", "since=7d", "status=all", "--demo")
+    ids = [row["id"] for row in fields(run(*words, "--json"))["incidents"]]
+    table = run(*words).stdout
+    assert ids
+    assert all(incident_id in table for incident_id in ids)
+
+
 def test_an_answer_with_a_gap_ends_well_and_says_so_on_stderr(run: Run) -> None:
     result = run("call", "list_services", "--json", "--demo", "--fault", "datadog=status:403")
     assert result.exit_code == 0

@@ -65,7 +65,7 @@ def answer(fields: Row, *, plain: bool = False) -> Iterator[RenderableType]:
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "anomalies": ("service", "metric", "start", "value", "expected", "deviation", "lens", "severity", "ongoing"),
-    "incidents": ("opened", "service", "title", "kind", "status", "severity", "source"),
+    "incidents": ("id", "opened", "service", "title", "status", "severity", "source"),
 }
 """What a terminal has room for, of rows that have more; `--json` shows all."""
 
