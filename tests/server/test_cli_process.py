@@ -29,7 +29,15 @@ SIGNALS = pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=["
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def heard_interrupts() -> Iterator[None]:
+    """Whoever is run in the background of a shell ignores SIGINT, and so would every process that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def start(heard_interrupts: None) -> Iterator[Start]:
     """Starts telemetry-mcp with pipes; what still runs at the end of the test is killed."""
     started: list[Process] = []
 
