@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.setting import Strict, Unit
-from telemetry_mcp.text import clean
+from telemetry_mcp.text import clean, few
 from telemetry_mcp.unit import per_second
 
 ECHOED = 80
@@ -147,5 +147,4 @@ def suggest(name: str, valid: Iterable[str], limit: int = 40) -> str:
     meant = f"; did you mean {near[0]!r}?" if near else ";"
     lengths = accumulate(len(each) + 2 for each in names)
     shown = [each for each, length in zip(names[:limit], lengths, strict=False) if length <= SUGGESTED]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"{meant} Valid: {', '.join(shown)}{more}"
+    return f"{meant} Valid: {few(names, len(shown))}"

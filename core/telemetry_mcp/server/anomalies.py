@@ -21,6 +21,7 @@ from telemetry_mcp.server.finding import LATE, Finding, Looked, looked, saw, why
 from telemetry_mcp.server.ranking import Found, Ranked, ranked
 from telemetry_mcp.server.scan import Scan, nearer, scan_of
 from telemetry_mcp.server.unjudged import Short, Unjudged, expected, sentences, shorts, unjudged
+from telemetry_mcp.text import capped
 
 ALL = "*"
 MOST = 20
@@ -182,14 +183,12 @@ def baseline(scan: Scan, findings: Sequence[Finding], unknown: Sequence[Unjudged
         periods=dict(Counter(finding.season for finding in judged).most_common()),
         series_judged=len(judged),
         series_not_judged=len(unknown),
-        low_confidence=capped(sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure)),
-        not_judged=capped(sentences(unknown)),
-        gaps=capped([gap for finding in judged for gap in gaps(finding)]),
+        low_confidence=capped(
+            sentences(Unjudged(f.service, f.metric, f.unsure) for f in judged if f.unsure), MOST
+        ),
+        not_judged=capped(sentences(unknown), MOST),
+        gaps=capped([gap for finding in judged for gap in gaps(finding)], MOST),
     )
-
-
-def capped(said: list[str]) -> list[str]:
-    return said if len(said) <= MOST else [*said[: MOST - 1], f"and {len(said) - MOST + 1} more"]
 
 
 def gaps(finding: Finding) -> Iterator[str]:

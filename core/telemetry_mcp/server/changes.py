@@ -10,7 +10,7 @@ from telemetry_mcp.question import ChangeQuery
 from telemetry_mcp.server.argument import period
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Lean, envelope, iso, span
-from telemetry_mcp.text import clean
+from telemetry_mcp.text import clean, cleaned
 
 MOST = 50
 SAME_MS = 120_000
@@ -81,8 +81,8 @@ def row(change: Change, sources: list[str]) -> ChangeRow:
         kind=clean(change.kind, 40),
         service=change.service,
         title=clean(change.title),
-        version=clean(change.version, 80) if change.version else None,
-        author=clean(change.author, 80) if change.author else None,
-        url=clean(change.url) if change.url else None,
+        version=cleaned(change.version, 80),
+        author=cleaned(change.author, 80),
+        url=cleaned(change.url),
         sources=sources,
     )

@@ -9,7 +9,7 @@ from telemetry_mcp.server.argument import duration_s, moment_ms, period
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Shape, envelope, iso, span
 from telemetry_mcp.server.join import Joined, joined
-from telemetry_mcp.text import clean
+from telemetry_mcp.text import clean, cleaned
 
 IncidentStatus = Literal["open", "triggered", "acknowledged", "resolved", "all"]
 STATUSES: dict[IncidentStatus, tuple[str, ...]] = {
@@ -86,7 +86,7 @@ def row(told: Joined) -> IncidentRow:
         opened=iso(incident.opened_ms) or "",
         acknowledged=iso(incident.acknowledged_ms),
         resolved=iso(incident.resolved_ms),
-        url=clean(incident.url) if incident.url else None,
+        url=cleaned(incident.url),
         source=told.first.source,
-        also=[f"{other.source}: {other.incident.id}" for other in told.others],
+        also=told.also,
     )

@@ -35,6 +35,11 @@ class Joined:
     def incident(self) -> Incident:
         return self.first.incident
 
+    @property
+    def also(self) -> list[str]:
+        """Who else tells of it, and by which id."""
+        return [f"{told.source}: {told.incident.id}" for told in self.others]
+
 
 def joined(outcomes: Iterable[Outcome[Incident]], paging: Collection[str] = ()) -> list[Joined]:
     """Every incident once, the newest first.

@@ -32,7 +32,7 @@ from telemetry_mcp.server.investigation.suspect import (
     suspects_of,
 )
 from telemetry_mcp.server.investigation.timeline import MOST_MOMENTS, nearest, timeline
-from telemetry_mcp.text import clean
+from telemetry_mcp.text import capped, clean, cleaned, few
 
 MOST_SIMILAR, MOST_DUTIES, MOST_EDGES, MOST_UNEXAMINED = 4, 6, 20, 12
 PAGE = "i1"
@@ -139,9 +139,9 @@ def page_of(case: Case) -> Page:
         severity=incident.severity,
         acknowledged=iso(incident.acknowledged_ms),
         resolved=iso(incident.resolved_ms),
-        url=clean(incident.url) if incident.url else None,
+        url=cleaned(incident.url),
         source=case.told.first.source,
-        also=[f"{told.source}: {told.incident.id}" for told in case.told.others] or None,
+        also=case.told.also or None,
     )
 
 
@@ -162,7 +162,7 @@ def like(evidence: str, incident: Incident, source: str) -> Similar:
         service=incident.service,
         resolved=iso(incident.resolved_ms),
         score=rounded(incident.score),
-        url=clean(incident.url) if incident.url else None,
+        url=cleaned(incident.url),
     )
 
 
@@ -171,7 +171,7 @@ def duty(turn: OnCall, source: str) -> Duty:
         person=clean(turn.person, 80),
         level=turn.level,
         source=source,
-        policy=clean(turn.policy, 80) if turn.policy else None,
+        policy=cleaned(turn.policy, 80),
         until=iso(turn.end_ms),
     )
 
@@ -195,10 +195,5 @@ def unmeasured(found: Inquiry) -> Iterator[str]:
         if each.service not in lacking:
             rows.setdefault((f"{each.metric} of " if each.metric else "", each.reason), []).append(each.service)
     for (what, reason), services in rows.items():
-        more = f" and {len(services) - MOST_NAMED} more" if len(services) > MOST_NAMED else ""
         if services:
-            yield f"{what}{', '.join(map(clean, services[:MOST_NAMED]))}{more}: {reason}"
-
-
-def capped(rows: list[str], most: int) -> list[str]:
-    return rows if len(rows) <= most else [*rows[: most - 1], f"and {len(rows) - most + 1} more"]
+            yield f"{what}{few([clean(name) for name in services], MOST_NAMED)}: {reason}"

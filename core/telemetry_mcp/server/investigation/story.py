@@ -14,6 +14,7 @@ from telemetry_mcp.analysis.episode import LARGEST_SCORE
 from telemetry_mcp.catalog import echo
 from telemetry_mcp.server.investigation.inquiry import CHANGES, MOST_NAMED, Inquiry
 from telemetry_mcp.server.investigation.shape import Candidate, Conclusion, Edge, Measure, Page, Similar, Suspect
+from telemetry_mcp.text import few
 
 CANDIDATE_MIN = 120
 """What changed longer before an onset is in the list of changes, and no candidate in words."""
@@ -145,13 +146,11 @@ def before(similar: Sequence[Similar]) -> Iterator[str]:
 
 def unseen(found: Inquiry, conclusion: Conclusion) -> Iterator[str]:
     for source in found.blind:
-        metrics = ", ".join(source.metrics[:MOST_NAMED]) or "its metrics"
-        more = f" and {len(source.metrics) - MOST_NAMED} more" if len(source.metrics) > MOST_NAMED else ""
-        yield f"{source.source} {source.why}: {metrics}{more} of any service may have told more."
+        metrics = few(source.metrics, MOST_NAMED) or "its metrics"
+        yield f"{source.source} {source.why}: {metrics} of any service may have told more."
     silent = found.silent
     if silent and conclusion != "unknown":
-        more = f" and {len(silent) - MOST_NAMED} more" if len(silent) > MOST_NAMED else ""
-        yield f"No metric of {', '.join(map(named, silent[:MOST_NAMED]))}{more} could be judged."
+        yield f"No metric of {few([named(name) for name in silent], MOST_NAMED)} could be judged."
     if conclusion == "uncertain":
         yield "So the cause may lie where nobody could look."
     if found.untold:

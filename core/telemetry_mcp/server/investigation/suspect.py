@@ -13,7 +13,7 @@ from telemetry_mcp.server.envelope import iso, rounded
 from telemetry_mcp.server.investigation.case import MINUTE_MS
 from telemetry_mcp.server.investigation.inquiry import Inquiry
 from telemetry_mcp.server.investigation.shape import Candidate, Measure, Suspect
-from telemetry_mcp.text import clean
+from telemetry_mcp.text import clean, cleaned
 
 MOST_SUSPECTS, MOST_CHANGES = 5, 6
 MOST_MEASURES = 4
@@ -105,9 +105,9 @@ def candidates(found: Inquiry) -> list[Candidate]:
             before_onset_min=minutes(onset - change.at_ms)
             if (onset := onsets.get(change.service or ""))
             else None,
-            version=clean(change.version, 80) if change.version else None,
-            author=clean(change.author, 80) if change.author else None,
-            url=clean(change.url) if change.url else None,
+            version=cleaned(change.version, 80),
+            author=cleaned(change.author, 80),
+            url=cleaned(change.url),
         )
         for n, (change, sources) in enumerate(ranked[:MOST_CHANGES], 1)
     ]
