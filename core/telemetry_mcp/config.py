@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from telemetry_mcp.access.setting import AccessSettings, LimitSettings
+from telemetry_mcp.audit.setting import SpoolSettings
 from telemetry_mcp.cache import CacheSettings
 from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
 from telemetry_mcp.errors import ConfigError, Problem
@@ -21,6 +23,7 @@ from telemetry_mcp.objective.resolution import Draft, Resolution, resolve
 from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.problem import problems_of
 from telemetry_mcp.setting import Duration, Strict
+from telemetry_mcp.shared.setting import RedisSettings
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -82,6 +85,10 @@ class Config:
     defaults: Defaults = field(default_factory=Defaults)
     cache: CacheSettings = field(default_factory=CacheSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
     catalog: Catalog = field(default_factory=lambda: Catalog(BUILT_IN))
     objectives: dict[str, Objective] = field(default_factory=dict)
     dependencies: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -93,7 +100,7 @@ class Config:
 
 TABLES = (
     *("defaults", "metrics", "sources", "detectors", "audit"),
-    *("slos", "slo_files", "dependencies", "cache", "server"),
+    *("slos", "slo_files", "dependencies", "cache", "server", "access", "limits", "spool", "redis"),
 )
 
 
@@ -143,6 +150,10 @@ class Reader:
             defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
             server=self.table(ServerSettings, "server"),
+            access=self.table(AccessSettings, "access"),
+            limits=self.table(LimitSettings, "limits"),
+            spool=self.table(SpoolSettings, "spool"),
+            redis=self.table(RedisSettings, "redis"),
             catalog=Catalog({**catalog.metrics, **objectives.metrics}),
             objectives=objectives.objectives,
             dependencies=dict(self.dependencies()),

@@ -1,0 +1,1 @@
+"""Who may ask what: callers and how they are known, roles, masking, limits."""
