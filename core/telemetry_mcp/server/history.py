@@ -82,15 +82,15 @@ async def answer(
     then = one(answers[1], call, before, step_ms, service, metric) if before else None
 
     key = (service, metric, step_ms, window)
+    # What failed adds nothing but its line in the ledger, and is another failure each time.
+    answered = [outcome for outcome in answers[0] if outcome.answered]
 
     def known() -> Known:
-        return call.engine.draw(
-            answers[0], key, lambda: knowledge(call, answers[0], window, step_ms, service, metric)
-        )
+        return call.engine.draw(answered, key, lambda: knowledge(call, answered, window, step_ms, service, metric))
 
     def make(size: Size) -> History:
         sized = (*key, size.points, size.series)
-        told = call.engine.draw(answers[0], sized, lambda: tell(known(), size.points, size.series))
+        told = call.engine.draw(answered, sized, lambda: tell(known(), size.points, size.series))
         return History(
             service=service,
             metric=metric,

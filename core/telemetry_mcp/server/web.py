@@ -31,6 +31,9 @@ GRACE_S = 10.0
 """How long calls under way may go on after the signal to end."""
 FAREWELL_S = 2
 """What uvicorn waits beyond that for the answers to be sent, before it cuts them off with a traceback."""
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than load balancers and clients keep theirs, for whoever closes it
+first makes the other's next request fail."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -195,6 +198,7 @@ async def run(
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(grace_s) + FAREWELL_S,
     )
     await Graceful(config, server, life, grace_s, ready, ending).serve(sockets=[sock])
