@@ -1,4 +1,4 @@
-"""The keys that an authorization server publishes: where they are, how long they are believed, when to look again."""
+"""The keys that an authorization server publishes: where they are, and how long they are believed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAMILIES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 
 
 class KeySet:
-    """The signing keys of one issuer. Only one request at a time asks for them, and only who cannot do without waits.
+    """The signing keys of one issuer. One request at a time asks for them, and only who cannot do without waits.
 
     `http` must follow no redirect and cap what it reads.
     """
@@ -99,7 +99,7 @@ class KeySet:
         return [key for key in keys if isinstance(key, dict)]
 
     async def jwks_url(self) -> str:
-        """Where the keys are, as the issuer's metadata have it: the first that are there, and are of this issuer."""
+        """Where the keys are, as the issuer's metadata have it: the first that are there."""
         issuer, tried = self.settings.issuer, []
         for url in metadata_urls(issuer):
             try:

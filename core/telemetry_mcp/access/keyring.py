@@ -53,7 +53,7 @@ class Keyring(Verifier):
             # Whoever comes meanwhile goes on with the keys as they were.
             self.looked_at = self.clock()
             await to_thread.run_sync(self.look)
-        key = self.keys.get((token.split("_", 2) + ["", ""])[1])
+        key = self.keys.get([*token.split("_", 2), ""][1])
         good = hmac.compare_digest(self.file.hashed(token), key.hash if key else NOBODY)
         if key is None or not good:
             raise Refused("no such key")

@@ -25,7 +25,7 @@ MAX_BODY_MB = 1
 
 
 class EitherVerifier(Verifier):
-    """Keys, which show by how they begin, and the tokens of the authorization server. A key is never sent there."""
+    """Keys, which show by how they begin, and tokens of the authorization server. A key is never sent there."""
 
     def __init__(self, keys: Verifier | None, oauth: Verifier | None) -> None:
         self.keys = keys

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from ipaddress import ip_address
 
 import anyio
 
+from telemetry_mcp.access.setting import is_loopback
 from telemetry_mcp.config import Config
+from telemetry_mcp.errors import ConfigError
 from telemetry_mcp.terminal.ending import aside, end_within
 from telemetry_mcp.terminal.target import CommandError, server_over
 
@@ -44,10 +45,13 @@ def listening(config: Config, host: str | None, port: int | None, *, insecure: b
 
     host = config.server.host if host is None else host
     port = config.server.port if port is None else port
-    if not insecure and not is_loopback(host):
+    if config.problems:
+        # What [access] was meant to say is not known then.
+        raise ConfigError(config.problems)
+    if not insecure and not is_loopback(host) and not config.access.authenticates:
         raise CommandError(
-            f"{host} can be reached from other machines, and authentication comes in a later release: "
-            "serve on 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+            f"{host} can be reached from other machines, and nobody is asked who they are: write [access.oauth] "
+            "or [access] keys in plugins.toml (docs/security.md), serve on 127.0.0.1, or add --insecure"
         )
     try:
         return bound(host, port)
@@ -70,13 +74,6 @@ def serve_on(config: Config, sock: socket.socket) -> None:
         server = server_over(config, metrics.observe)
         metrics.watch(server)
         last_s = GRACE_S + FAREWELL_S + LAST_S
-        await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s))
+        await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s), access=config.access)
 
     anyio.run(serve)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
