@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from telemetry_mcp.access.caller import Caller
 from telemetry_mcp.access.key import KeyFault, KeyFile
-from telemetry_mcp.access.keyring import LOOK_S, Keyring
+from telemetry_mcp.access.keyring import LOOK_S, NOBODY, Keyring
 from telemetry_mcp.access.setting import AccessSettings
 from telemetry_mcp.access.token import CallerToken, Refused
 from telemetry_mcp.access.verifier import verifier_for
@@ -165,18 +165,24 @@ async def test_a_key_that_is_not_right_is_refused(keyring: Keyring, file: KeyFil
             await keyring.examine(each)
 
 
-async def test_every_key_is_hashed_and_compared_whether_there_is_one_or_not(
-    keyring: Keyring, file: KeyFile, clock: Clock
-) -> None:
-    _, key = file.create("ci", ["viewer"])
-    await looked(keyring, clock, key)
-    hashed: list[str] = []
-    keyring.file.hashed = lambda text: hashed.append(text) or "0" * 64  # type: ignore[method-assign,func-returns-value]
-    for each in (key, f"tmcp_{'f' * 12}_{'0' * 64}"):
-        # Even a hash of nothing but zeros, which stands in for that of no key, is that of no key.
-        with pytest.raises(Refused):
-            await keyring.examine(each)
-    assert len(hashed) == 2
+class Constant(KeyFile):
+    """Every key has the same hash, which is also the one that stands in for that of no key."""
+
+    asked = 0
+
+    def hashed(self, key: str) -> str:
+        self.asked += 1
+        return NOBODY
+
+
+async def test_every_key_is_hashed_and_compared_whether_there_is_one_or_not(tmp_path: Path) -> None:
+    file = Constant(tmp_path / "keys.json", SECRET)
+    made, _ = file.create("ci", ["viewer"])
+    keyring, before = Keyring(file, KNOWN), file.asked
+    assert await keyring.examine(f"tmcp_{made.id}_")
+    with pytest.raises(Refused, match="no such key"):
+        await keyring.examine(f"tmcp_{'f' * 12}_")
+    assert file.asked - before == 2
 
 
 async def test_an_expired_key_is_refused(

@@ -139,6 +139,8 @@ def application(
             Route("/readyz", checked(readiness)),
             Route("/metrics", checked(exposition)),
             *metadata_route(access),
+            # A client looks for metadata in several places: what is not there must not seem to need a token.
+            Mount("/.well-known", routes=[]),
             Mount("/", app=door or endpoint),
         ],
         lifespan=lifespan,
