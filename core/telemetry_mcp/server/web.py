@@ -234,5 +234,9 @@ def bound(host: str, port: int) -> socket.socket:
     # Without the protocol's number asyncio does not switch Nagle's delay off: 40 ms more a request.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock
