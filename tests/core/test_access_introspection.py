@@ -88,6 +88,12 @@ async def test_whatever_is_not_right_refuses(
         await verifier.examine(TOKEN)
 
 
+async def test_a_token_that_cannot_be_asked_about_is_refused(verifier: Introspection, mint: Mint) -> None:
+    mint.introspected = Response(400, b'{"error": "invalid_request"}')
+    with pytest.raises(Refused):
+        await verifier.examine(TOKEN)
+
+
 async def test_what_need_not_be_said_need_not_be_said(verifier: Introspection, mint: Mint) -> None:
     mint.introspected = good(mint, exp=None, iat=None, iss=None, token_type=None, aud=[RESOURCE, "other"])
     assert (await verifier.examine(TOKEN)).expires_at is None

@@ -25,6 +25,7 @@ REMEMBER_S = 30.0
 """How long an answer is believed: so much later is a revoked token refused, at the most."""
 REMEMBER = 10_000
 DEADLINE_S = 5.0
+NOT_ACTIVE: Mapping[str, Any] = {"active": False}
 
 
 class Introspection(Verifier):
@@ -65,6 +66,9 @@ class Introspection(Verifier):
                 )
                 # What else it says might quote the token.
                 told = await decode_json(reply.body) if reply.status == 200 else f"HTTP {reply.status}"
+                if reply.status == 400:
+                    # To some a token that they do not keep, such as a JWT, is a mistake of whoever asks about it.
+                    return NOT_ACTIVE
         except (SourceError, TimeoutError) as error:
             self.complain(f"no answer within {DEADLINE_S:g} s" if isinstance(error, TimeoutError) else "no answer")
             raise Undecided(f"{self.reader.settings.issuer} cannot be asked about the token now") from None
