@@ -178,7 +178,13 @@ def test_serving_strangers_is_refused_and_serving_callers_is_not(folder: Path, o
 
     # A port that cannot be had ends the command at the point where it would have served.
     strange = ("--host", "192.0.2.1", "--port", "1")
-    assert "cannot be had" in serve(*strange).stderr
+    in_clear = serve(*strange).stderr
+    assert "cannot be had" in in_clear
+    assert "in clear" in in_clear
+    (folder / "plugins.toml").write_text(
+        ACCESS.replace("[access]", '[access]\nresource = "https://t.example.com/mcp"', 1)
+    )
+    assert "in clear" not in serve(*strange).stderr
     (folder / "plugins.toml").write_text("")
     refused = serve(*strange)
     assert refused.exit_code == 2
