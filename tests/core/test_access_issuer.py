@@ -25,6 +25,12 @@ def mint() -> Iterator[Mint]:
         yield mint
 
 
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings, however quiet the tests that ran before made the log."""
+    caplog.set_level(logging.WARNING, "telemetry_mcp")
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

@@ -42,6 +42,12 @@ def calendar() -> Calendar:
     return Calendar()
 
 
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings, however quiet the tests that ran before made the log."""
+    caplog.set_level(logging.WARNING, "telemetry_mcp")
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

@@ -116,6 +116,22 @@ def application(
             yield
             life.ready = False
 
+    routes = Starlette(
+        routes=[
+            *beside(metrics, life, door, check),
+            *metadata_route(access),
+            # A client looks for metadata in several places: what is not there must not seem to need a token.
+            Mount("/.well-known", routes=[]),
+            Mount("/", app=door or endpoint),
+        ],
+        lifespan=lifespan,
+    )
+    return Mortal(routes, life)
+
+
+def beside(metrics: Metrics, life: Life, door: Door | None, check: TransportSecurityMiddleware) -> list[Route]:
+    """What there is beside the MCP endpoint. Only the server's own metrics need a token, and not from nearby."""
+
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok")
 
@@ -133,19 +149,11 @@ def application(
 
         return guarded
 
-    routes = Starlette(
-        routes=[
-            Route("/healthz", health),
-            Route("/readyz", checked(readiness)),
-            Route("/metrics", checked(exposition)),
-            *metadata_route(access),
-            # A client looks for metadata in several places: what is not there must not seem to need a token.
-            Mount("/.well-known", routes=[]),
-            Mount("/", app=door or endpoint),
-        ],
-        lifespan=lifespan,
-    )
-    return Mortal(routes, life)
+    return [
+        Route("/healthz", health),
+        Route("/readyz", checked(readiness)),
+        Route("/metrics", checked(exposition)),
+    ]
 
 
 def security(settings: ServerSettings, access: AccessSettings) -> TransportSecuritySettings:
