@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 import typer
 from typer.core import TyperGroup
 
+from telemetry_mcp.terminal.key_command import keys
+from telemetry_mcp.terminal.option import AsJson, ConfigPath, Demo, Faults, configure_log, target_of
+
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
     from telemetry_mcp.terminal.finding import Report
-    from telemetry_mcp.terminal.target import CommandError, Target
+    from telemetry_mcp.terminal.target import CommandError
 
 CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
 1 the tool cannot answer, a source has a fault, or the port is taken;
@@ -50,22 +53,8 @@ app = typer.Typer(
 )
 plugins = typer.Typer(no_args_is_help=True, help="The plugins that are installed, and the sources they serve.")
 app.add_typer(plugins, name="plugins")
+app.add_typer(keys, name="keys")
 
-ConfigPath = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        help="plugins.toml; else $TELEMETRY_MCP_CONFIG, ./plugins.toml, the user's configuration folder",
-    ),
-]
-Demo = Annotated[bool, typer.Option("--demo", help="use the embedded estate in place of plugins.toml")]
-Faults = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fault", metavar="SOURCE=KIND[:ARG]", help="with --demo: datadog=hang, newrelic=status:503, ..."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="default: [server] in plugins.toml, 8000")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="of the log on stderr")
@@ -292,20 +281,6 @@ def demo(
 
     target = Target(demo=True, faults=tuple(fault or ()), seed=seed, incident=incident)
     run(target, serve=serve, port=port, color=not no_color)
-
-
-def target_of(config: Path | None, demo: bool, fault: list[str] | None, level: str = "warning") -> Target:
-    """What the command runs over, with the log set up before anything can write to it."""
-    configure_log(level)
-    from telemetry_mcp.terminal.target import Target
-
-    return Target(config, demo, tuple(fault or ()))
-
-
-def configure_log(level: str) -> None:
-    from telemetry_mcp import log
-
-    log.configure(level.upper())
 
 
 def run() -> None:

@@ -8,10 +8,11 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from telemetry_mcp.access.setting import AccessSettings, LimitSettings
 from telemetry_mcp.audit.setting import SpoolSettings
@@ -52,6 +53,21 @@ class ServerSettings(Strict):
     port: int = Field(8000, ge=0, le=65535)
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="addresses or networks whose X-Forwarded-For is believed"
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"{proxy!r} is no address and no network, such as 10.0.0.7 or 10.0.0.0/24"
+                ) from None
+        return proxies
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +166,7 @@ class Reader:
             defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
             server=self.table(ServerSettings, "server"),
-            access=self.table(AccessSettings, "access"),
+            access=self.access(),
             limits=self.table(LimitSettings, "limits"),
             spool=self.table(SpoolSettings, "spool"),
             redis=self.table(RedisSettings, "redis"),
@@ -173,6 +189,12 @@ class Reader:
             valid = f"It must not be longer than max_deadline ({made.max_deadline:g} s)"
             self.report("defaults", "deadline", f"is {made.deadline:g} s", valid)
         return made
+
+    def access(self) -> AccessSettings:
+        made = self.table(AccessSettings, "access")
+        if made.keys is None:
+            return made
+        return made.model_copy(update={"keys": self.path.parent / made.keys.expanduser()})
 
     def objectives(self, catalog: Catalog, sources: Sequence[PluginTable], defaults: Defaults) -> Resolution:
         def report(draft: Draft, key: str, found: str, valid: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, FilePath, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
 from telemetry_mcp.setting import Duration, Strict
 
@@ -18,6 +20,41 @@ LEAST_SECRET = 32
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures by a key that only the issuer has. HMAC and `none` can never be allowed."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine itself."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def address(text: str) -> str:
+    """`text`, where it is a URL to which tokens may be sent; it is kept as it is written, for it is compared with
+    what others say letter by letter. ValueError otherwise."""
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and text.isascii()
+    except ValueError:
+        good = False
+    if not good or any(letter.isspace() or letter in '"\\' for letter in text):
+        raise ValueError("is no URL that begins with https://")
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError("must have neither user nor query nor fragment")
+    return text
+
+
+def trustworthy(text: str) -> str:
+    """An address whose answers decide who is let in."""
+    url = urlsplit(address(text))
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
+        raise ValueError("must begin with https://, for whoever is in between could let anybody in")
+    return text
+
+
+Address = Annotated[str, AfterValidator(address)]
+Trusted = Annotated[str, AfterValidator(trustworthy)]
 
 
 class Role(Strict):
@@ -63,12 +100,12 @@ class OAuth(Strict):
     """The authorization server whose access tokens are accepted. Tokens are verified by its published keys, or
     with `introspection_url` by asking it."""
 
-    issuer: str = Field(min_length=1, description="exactly as the tokens and its metadata have it")
+    issuer: Trusted = Field(description="exactly as the tokens and its metadata have it")
     audience: tuple[str, ...] = Field((), description="accepted in aud (default: [access] resource)")
-    jwks_url: HttpUrl | None = Field(None, description="default: as its metadata say")
+    jwks_url: Trusted | None = Field(None, description="default: as its metadata say")
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
     scopes: tuple[str, ...] = Field((), description="every token must have these")
-    introspection_url: HttpUrl | None = None
+    introspection_url: Trusted | None = Field(None, description="ask this of every token (RFC 7662)")
     client_id: str | None = Field(None, description="of this server, for introspection")
     client_secret: SecretStr | None = None
     roles_claim: str = Field("roles", description="where the roles are in the token; a dot goes one level down")
@@ -86,6 +123,13 @@ class OAuth(Strict):
         if unsafe or not names:
             raise ValueError(f"{', '.join(unsafe) or 'none'} cannot be allowed; valid: {', '.join(ALGORITHMS)}")
         return names
+
+    @field_validator("scopes")
+    @classmethod
+    def single_words(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not scope.isascii() or not scope.isprintable() or set(scope) & set(' "\\') for scope in scopes):
+            raise ValueError("a scope is one word, without quotes")
+        return scopes
 
     @model_validator(mode="after")
     def introspected_with_credentials(self) -> OAuth:
@@ -116,7 +160,7 @@ class Mask(Strict):
 class AccessSettings(Strict):
     """Who is let in over HTTP, and what they may see. Without `oauth` and `keys` nobody is asked who they are."""
 
-    resource: str | None = Field(None, description="URL of this endpoint as clients know it, with /mcp")
+    resource: Address | None = Field(None, description="URL of this endpoint as clients know it, with /mcp")
     secret: SecretStr | None = Field(None, description="for hashes of keys, pseudonyms and sealed state")
     keys: Path | None = Field(None, description="file of the service accounts' keys")
     oauth: OAuth | None = None
@@ -138,6 +182,27 @@ class AccessSettings(Strict):
         if self.keys is not None and self.secret is None:
             raise ValueError("keys needs secret: what is kept of a key is a hash made with it")
         return self
+
+    @model_validator(mode="after")
+    def roles_that_exist(self) -> AccessSettings:
+        if self.oauth is not None:
+            given = [
+                *self.oauth.default_roles,
+                *(role for several in self.oauth.roles.values() for role in several),
+            ]
+            self.check_roles("oauth", given)
+        return self
+
+    def check_roles(self, where: str, names: Iterable[str]) -> None:
+        """ValueError where one of the names is no role, saying which there are."""
+        unknown = sorted(set(names) - self.role_names)
+        if unknown:
+            valid = ", ".join(sorted(self.role_names))
+            raise ValueError(f"{where}: no role is called {', '.join(map(repr, unknown))}; valid: {valid}")
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        return frozenset((*BUILT_IN, *self.roles))
 
     @property
     def authenticates(self) -> bool:

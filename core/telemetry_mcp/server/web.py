@@ -6,7 +6,7 @@ import asyncio
 import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,8 +21,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from telemetry_mcp.access.setting import AccessSettings
+from telemetry_mcp.access.verifier import verifier_for
 from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
+from telemetry_mcp.server.bearer import REQUEST, Door, host_of, is_at_home, metadata_route
 from telemetry_mcp.server.metric import Metrics
 
 PATH = "/mcp"
@@ -35,6 +38,7 @@ KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than load balancers and clients keep theirs, for whoever closes it
 first makes the other's next request fail."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+NOBODY_IS_ASKED = AccessSettings()
 
 
 class Life:
@@ -71,7 +75,7 @@ class Mortal:
         with CancelScope() as request:
             self.life.open.add(request)
             try:
-                await self.app(scope, receive, sending)
+                await self.app({**scope, REQUEST: request}, receive, sending)
             finally:
                 self.life.open.discard(request)
         if not request.cancelled_caught:
@@ -82,23 +86,54 @@ class Mortal:
             await send({"type": "http.response.body"})
 
 
-def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, life: Life) -> ASGIApp:
-    """The ASGI application. Hosts and origins that are not loopback, nor named in the settings, are refused."""
-    allowed = security(settings)
-    endpoint = server.streamable_http_app(
+def application(
+    server: MCPServer[Any],
+    metrics: Metrics,
+    settings: ServerSettings,
+    life: Life,
+    access: AccessSettings = NOBODY_IS_ASKED,
+) -> ASGIApp:
+    """The ASGI application. Hosts and origins that are not loopback, nor named in the settings, are refused, and
+    so is whoever shows no valid token, where `access` asks for one.
+
+    Raises KeyFault when the file of keys cannot be used.
+    """
+    allowed = security(settings, access)
+    endpoint: ASGIApp = server.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=MAX_REQUEST_BYTES,
         transport_security=allowed,
     )
     check = TransportSecurityMiddleware(allowed)
+    verifier = verifier_for(access)
+    door = Door(endpoint, verifier, access, check) if verifier else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await warm()
-        async with server.session_manager.run():
+        async with AsyncExitStack() as stack:
+            if verifier:
+                stack.push_async_callback(verifier.close)
+            await stack.enter_async_context(server.session_manager.run())
             life.ready = True
             yield
             life.ready = False
+
+    routes = Starlette(
+        routes=[
+            *beside(metrics, life, door, check),
+            *metadata_route(access),
+            # A client looks for metadata in several places: what is not there must not seem to need a token.
+            Mount("/.well-known", routes=[]),
+            Mount("/", app=door or endpoint),
+        ],
+        lifespan=lifespan,
+    )
+    return Mortal(routes, life)
+
+
+def beside(metrics: Metrics, life: Life, door: Door | None, check: TransportSecurityMiddleware) -> list[Route]:
+    """What there is beside the MCP endpoint. Only the server's own metrics need a token, and not from nearby."""
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -107,6 +142,8 @@ def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettin
         return JSONResponse({"ready": life.ready}, status_code=200 if life.ready else 503)
 
     async def exposition(request: Request) -> Response:
+        if door and not is_at_home(request) and isinstance(answer := await door.admitted(request), Response):
+            return answer
         return Response(metrics.exposition(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
     def checked(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -115,20 +152,15 @@ def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettin
 
         return guarded
 
-    routes = Starlette(
-        routes=[
-            Route("/healthz", health),
-            Route("/readyz", checked(readiness)),
-            Route("/metrics", checked(exposition)),
-            Mount("/", app=endpoint),
-        ],
-        lifespan=lifespan,
-    )
-    return Mortal(routes, life)
+    return [
+        Route("/healthz", health),
+        Route("/readyz", checked(readiness)),
+        Route("/metrics", checked(exposition)),
+    ]
 
 
-def security(settings: ServerSettings) -> TransportSecuritySettings:
-    hosts = [*LOOPBACK, *settings.allowed_hosts]
+def security(settings: ServerSettings, access: AccessSettings) -> TransportSecuritySettings:
+    hosts = [*LOOPBACK, *settings.allowed_hosts, *host_of(access.resource)]
     own = [f"{scheme}://{host}" for scheme in ("http", "https") for host in LOOPBACK]
     origins = [*own, *settings.allowed_origins]
     return TransportSecuritySettings(
@@ -187,6 +219,7 @@ async def run(
     ending: Callable[[], object] = lambda: None,
     *,
     grace_s: float = GRACE_S,
+    access: AccessSettings = NOBODY_IS_ASKED,
 ) -> None:
     """Serve on a socket that is bound already, until SIGTERM or SIGINT; calls under way have `grace_s` to finish.
 
@@ -194,8 +227,11 @@ async def run(
     """
     life = Life()
     config = uvicorn.Config(
-        application(server, metrics, settings, life),
+        application(server, metrics, settings, life, access),
         access_log=False,
+        # Unless it is told otherwise, uvicorn believes whoever is on this machine.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
@@ -210,5 +246,9 @@ def bound(host: str, port: int) -> socket.socket:
     # Without the protocol's number asyncio does not switch Nagle's delay off: 40 ms more a request.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock

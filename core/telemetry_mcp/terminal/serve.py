@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import sys
-from ipaddress import ip_address
 
 import anyio
 
+from telemetry_mcp.access.setting import AccessSettings, is_loopback
 from telemetry_mcp.config import Config
+from telemetry_mcp.errors import ConfigError
 from telemetry_mcp.terminal.ending import aside, end_within
 from telemetry_mcp.terminal.target import CommandError, server_over
+
+log = logging.getLogger(__name__)
 
 LAST_S = 3.0
 """What is left for closing down once everything under way is cancelled: connections may take their leave."""
@@ -44,10 +48,19 @@ def listening(config: Config, host: str | None, port: int | None, *, insecure: b
 
     host = config.server.host if host is None else host
     port = config.server.port if port is None else port
-    if not insecure and not is_loopback(host):
+    if config.problems:
+        # What [access] was meant to say is not known then.
+        raise ConfigError(config.problems)
+    if not insecure and not is_loopback(host) and not config.access.authenticates:
         raise CommandError(
-            f"{host} can be reached from other machines, and authentication comes in a later release: "
-            "serve on 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+            f"{host} can be reached from other machines, and nobody is asked who they are: write [access.oauth] "
+            "or [access] keys in plugins.toml (docs/security.md), serve on 127.0.0.1, or add --insecure"
+        )
+    if not is_loopback(host) and config.access.authenticates and not is_private(config.access):
+        log.warning(
+            "tokens and keys reach %s in clear: let a proxy with TLS stand before it, and write its address as "
+            "[access] resource",
+            host,
         )
     try:
         return bound(host, port)
@@ -70,13 +83,11 @@ def serve_on(config: Config, sock: socket.socket) -> None:
         server = server_over(config, metrics.observe)
         metrics.watch(server)
         last_s = GRACE_S + FAREWELL_S + LAST_S
-        await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s))
+        await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s), access=config.access)
 
     anyio.run(serve)
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def is_private(access: AccessSettings) -> bool:
+    """Whether clients come by TLS, as far as the configuration tells."""
+    return (access.resource or "").startswith("https://")
