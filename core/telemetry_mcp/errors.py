@@ -10,6 +10,7 @@
         BadQueryError            400, 422: the backend does not accept the query
         NotFoundError            404
         RateLimitedError         429; `retry_after_s` is the backend's hint, None where it gave none
+          QuotaError             not asked at all: our own quota towards the source is used up
         SourceTimeoutError       no answer within the limit that the text names
         UpstreamError            5xx, HTML, a truncated body, a dropped connection
         ProtocolError            success by its status, with a body that cannot be used
@@ -107,6 +108,10 @@ class RateLimitedError(SourceError):
     def __init__(self, message: str, *, retry_after_s: float | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class QuotaError(RateLimitedError):
+    default_hint = "wait, or raise `rate` of this source in plugins.toml if its owner agrees"
 
 
 class SourceTimeoutError(SourceError):

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.server.metric import Metrics
+from telemetry_mcp.server.throttle import RetryAfter
 
 PATH = "/mcp"
 MAX_REQUEST_BYTES = 256 * 1024
@@ -121,7 +122,7 @@ def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettin
         ],
         lifespan=lifespan,
     )
-    return Mortal(routes, life)
+    return Mortal(RetryAfter(routes), life)
 
 
 def security(settings: ServerSettings) -> TransportSecuritySettings:
