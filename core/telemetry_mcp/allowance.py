@@ -13,7 +13,6 @@ from telemetry_mcp.errors import QuotaError
 from telemetry_mcp.rate import Buckets, rate_of, spoken
 
 
-
 class Allowance:
     """The quota of one source, `[sources.<name>] rate`. With a shared storage it is one for all instances."""
 

@@ -75,8 +75,8 @@ class Buckets:
     """The buckets of one purpose, by key. Never raises for a storage that is out of reach: meanwhile each instance
     counts for itself, and lets through what keeps all of them together within twice the rate.
 
-    `purpose` begins every key. `clock` only tells when the storage failed, and `wall`, which should be the same for
-    all instances, when the roll is called: the windows have the library's own.
+    `purpose` begins every key. `clock` only tells when the storage failed, and `wall`, which should be the same
+    for all instances, when the roll is called: the windows have the library's own.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class Buckets:
         if self.careful(rate) and (wait_s := await own.wait_s(self.part(rate))):
             return wait_s
         shared = Bucket(storage, rate, self.purpose, *key)
-        wait_s = await self.reached(shared.take)
-        if wait_s is None:
+        told_s = await self.reached(shared.take)
+        if told_s is None:
             return await own.wait_s(self.part(rate)) or await own.take()
-        if not wait_s:
+        if not told_s:
             await own.take()  # so that it is known here too, should the storage be lost
             await self.answer_the_roll(storage)
-        return wait_s
+        return told_s
 
     def bucket(self, rate: RateLimitItem, *key: str) -> Bucket:
         found = self.own.get((rate, key))
@@ -145,15 +145,16 @@ class Buckets:
         lost = self.retry_at is not None
         if lost:  # the others go without it until this one has looked
             self.retry_at = self.clock() + AWAY_S
-        kinds = storage.base_exceptions if isinstance(storage.base_exceptions, tuple) else (storage.base_exceptions,)
         try:
             with fail_after(self.timeout_s):
                 answer = await ask()
-        except (*kinds, StorageError, TimeoutError, OSError) as error:
-            self.retry_at = self.clock() + AWAY_S
-            if not lost:
+        except failures(storage) as error:
+            news, self.retry_at = self.retry_at is None, self.clock() + AWAY_S
+            if news:
                 # Its kind only: the words may hold the address with the password in it.
-                LOG.warning("%s: the shared storage failed (%s); counting here", self.purpose, type(error).__name__)
+                LOG.warning(
+                    "%s: the shared storage failed (%s); counting here", self.purpose, type(error).__name__
+                )
             return None
         if lost:
             self.retry_at, self.back_at = None, self.clock()
@@ -194,6 +195,12 @@ class Buckets:
     async def unmark(self, key: str) -> None:
         if (storage := self.storage) is not None:
             await self.reached(lambda: storage.clear(f"{self.purpose}/{key}"))
+
+
+def failures(storage: Storage) -> tuple[type[Exception], ...]:
+    """What a storage raises when it is out of reach."""
+    own = storage.base_exceptions
+    return (*(own if isinstance(own, tuple) else (own,)), StorageError, TimeoutError, OSError)
 
 
 def rate_of(text: str) -> RateLimitItem:

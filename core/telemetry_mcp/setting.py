@@ -44,7 +44,9 @@ RATE = re.compile(r"\s*([1-9]\d*)\s*/\s*(?:([1-9]\d*)\s*)?(second|minute|hour|da
 def rate(text: str) -> str:
     """`text`, when it says how many in how long; else ValueError."""
     if not RATE.fullmatch(text):
-        raise ValueError('not a rate; write how many in how long, such as "100/minute", "10/second" or "500/5 minutes"')
+        raise ValueError(
+            'not a rate; write how many in how long, such as "100/minute", "10/second" or "500/5 minutes"'
+        )
     return text
 
 

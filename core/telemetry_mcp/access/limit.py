@@ -1,4 +1,4 @@
-"""How much one caller may ask: so many calls a minute, so many at once, and more while it works on an open incident."""
+"""How much one caller may ask: so many calls a minute, so many at once; more while it is at an open incident."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Who = tuple[str, str]
 
 
 class LimitedError(TelemetryError):
-    """One call too many of one caller: a sentence for who asked, and the whole seconds after which to ask again."""
+    """One call too many of one caller: a sentence for who asked, and the seconds after which to ask again."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -59,8 +59,8 @@ class Limits:
     async def admitted(
         self, caller: Caller, *, incident: bool = False, stream: bool = False
     ) -> AsyncIterator[bool]:
-        """One call while it is under way; gives whether it goes by the incident lane. LimitedError when it is one too
-        many.
+        """One call while it is under way; gives whether it goes by the incident lane. LimitedError when it is one
+        too many.
 
         `incident`: whether the caller's role has that lane at all times. A `stream` stays open for as long as the
         caller likes: it counts once, and takes no place from the calls.
@@ -121,9 +121,8 @@ class Limits:
             wait_s, rate = await self.take(whose, usual, lane)
         if wait_s:
             seconds = ceil(wait_s)
-            raise LimitedError(
-                f"limit of {spoken(rate, 'calls')} for {name(caller)} is used up; ask again in {seconds} s", seconds
-            )
+            limit = f"limit of {spoken(rate, 'calls')} for {name(caller)}"
+            raise LimitedError(f"{limit} is used up; ask again in {seconds} s", seconds)
         return lane
 
     async def take(self, whose: Who, usual: RateLimitItem, lane: bool) -> tuple[float, RateLimitItem]:

@@ -72,8 +72,8 @@ def refused(ctx: ServerRequestContext[Any, Any], visit: Visit, error: LimitedErr
 
 
 async def heed(limits: Limits, caller: Caller, ctx: ServerRequestContext[Any, Any], result: HandlerResult) -> None:
-    """Learn from an answer which incident is open that its caller named, and which ones are resolved. What counts is
-    what a source said of it: an id that nobody knows has no answer."""
+    """Learn from an answer which incident is open that its caller named, and which ones are resolved. What counts
+    is what a source said of it: an id that nobody knows has no answer."""
     params = ctx.params or {}
     tool = params.get("name") if ctx.method == "tools/call" else None
     fields = result.get("structuredContent") if isinstance(result, Mapping) else None
