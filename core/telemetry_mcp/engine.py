@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from cachetools import LRUCache, TTLCache
 
+from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.cache import size
 from telemetry_mcp.config import Config
-from telemetry_mcp.fanout import Fanout
+from telemetry_mcp.fanout import Asking, Fanout
 from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.source import now_ms
@@ -20,6 +21,7 @@ from telemetry_mcp.source import now_ms
 T = TypeVar("T")
 
 DRAWN_BYTES = 16 * 2**20
+VIEWS = 128
 
 
 def weight(entry: tuple[Any, Sequence[Reply[Any]]]) -> int:
@@ -37,6 +39,26 @@ class Engine:
     """Names of services that a source listed not long ago."""
     drawn: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(DRAWN_BYTES, getsizeof=weight))
     """What was worked out from replies, with those replies: see `draw`."""
+    views: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(VIEWS))
+    """This engine as callers of some roles see it: see `view`."""
+    screen: Asking | None = None
+    """What stands before the fan-out, where this is the engine as one caller may see it (view.py)."""
+    native: Callable[[str], bool] = lambda source: True
+    """Whether a source may be asked in its own language, as far as the caller is concerned."""
+
+    shows: Callable[[str], bool] = lambda service: True
+    """Whether a service may be seen, as far as the caller is concerned."""
+    remarks: tuple[str, ...] = ()
+    """What every answer should warn of."""
+
+    @property
+    def front(self) -> Asking:
+        """What questions are put to."""
+        return self.screen or self.fanout
+
+    @cached_property
+    def policy(self) -> Policy:
+        return Policy(self.config.access)
 
     def draw(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, worked out once for the same replies and `key`, which says what is made of them.

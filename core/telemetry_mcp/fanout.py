@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class, move_on_after
@@ -89,6 +89,32 @@ class Flight:
     lane: bool = False
     scope: CancelScope = field(default_factory=CancelScope)
     waiters: set[Waiter] = field(default_factory=set)
+
+
+class Asking(Protocol):
+    """What questions are put to: the fan-out itself, or what stands before it for one caller. `Fanout` says what
+    its methods do."""
+
+    async def ask(
+        self,
+        question: Question[T],
+        deadline: Deadline,
+        *,
+        only: Collection[str] | None = None,
+        fresh: bool = False,
+        progress: Progress | None = None,
+        enough: Callable[[Outcome[T]], bool] | None = None,
+    ) -> list[Outcome[T]]: ...
+
+    async def ask_all(
+        self,
+        questions: Sequence[Question[Any]],
+        deadline: Deadline,
+        *,
+        only: Mapping[Question[Any], Collection[str]] | None = None,
+        fresh: bool = False,
+        progress: Progress | None = None,
+    ) -> list[list[Outcome[Any]]]: ...
 
 
 class Fanout:
@@ -180,16 +206,7 @@ class Fanout:
     ) -> list[list[Outcome[Any]]]:
         """Several questions at the same moment: for each, in order, what `ask` returns. `only` names the sources
         of a question that is not for all."""
-        answers: list[list[Outcome[Any]]] = [[] for _ in questions]
-
-        async def one(place: int, question: Question[Any]) -> None:
-            named = (only or {}).get(question)
-            answers[place] = await self.ask(question, deadline, only=named, fresh=fresh, progress=progress)
-
-        async with create_task_group() as asks:
-            for place, question in enumerate(questions):
-                asks.start_soon(one, place, question)
-        return answers
+        return await side_by_side(self, questions, deadline, only, fresh, progress)
 
     async def take_off(
         self, asked: Mapping[str, Question[Any]], fresh: bool, waiter: Waiter, flights: list[Flight]
@@ -263,3 +280,23 @@ class Fanout:
         instance.guard.remember(outcome, question)
         self.observe(outcome)
         return outcome
+
+
+async def side_by_side(
+    asking: Asking,
+    questions: Sequence[Question[Any]],
+    deadline: Deadline,
+    only: Mapping[Question[Any], Collection[str]] | None,
+    fresh: bool,
+    progress: Progress | None,
+) -> list[list[Outcome[Any]]]:
+    answers: list[list[Outcome[Any]]] = [[] for _ in questions]
+
+    async def one(place: int, question: Question[Any]) -> None:
+        named = (only or {}).get(question)
+        answers[place] = await asking.ask(question, deadline, only=named, fresh=fresh, progress=progress)
+
+    async with create_task_group() as asks:
+        for place, question in enumerate(questions):
+            asks.start_soon(one, place, question)
+    return answers

@@ -25,8 +25,8 @@ UNKNOWN = Facts()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What several roles let see together. Each of them is whole by itself: what one of them lets through may be seen,
-    but a service of one and a source of another are no pair."""
+    """What several roles let see together. Each of them is whole by itself: what one of them lets through may be
+    seen, but a service of one and a source of another are no pair."""
 
     roles: tuple[Role, ...]
 

@@ -39,7 +39,9 @@ class Role(Strict):
     @model_validator(mode="after")
     def native_sees_everything(self) -> Role:
         if self.native and any(set(names) != {"*"} for names in (self.services, self.teams, self.environments)):
-            raise ValueError('native = true needs services, teams and environments of "*": a query names any service')
+            raise ValueError(
+                'native = true needs services, teams and environments of "*": a query names any service'
+            )
         return self
 
 

@@ -1,4 +1,5 @@
-"""One request under way: who makes it, and with which of its roles. Set by the server before anything is looked at."""
+"""One request under way: who makes it, and with which of its roles. Set by the server before anything is looked
+at."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from mcp.types import CallToolResult, TextContent
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.server import prompts, resources, tools
 from telemetry_mcp.server.argument import check_arguments
+from telemetry_mcp.server.gate import admitted, identified
 from telemetry_mcp.server.record import recorded
 
 INSTRUCTIONS = """\
@@ -57,12 +58,16 @@ def build(open_engine: Opened) -> MCPServer[Engine]:
         version=version("telemetry-mcp"),
         instructions=INSTRUCTIONS,
         lifespan=lifespan,
-        cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="public")},
+        cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},
     )
     tools.register(server)
     resources.register(server, lambda: running[0])
     prompts.register(server)
+    # Outermost first. Who asks comes before everything; what is refused is recorded, too.
+    server.middleware.append(identified(lambda: running[0]))
     server.middleware.append(recorded(lambda: running[0]))
+    server.middleware.append(admitted(lambda: running[0]))
+    server.middleware.append(prompts.check)
     server.middleware.append(argument_check(server))
     return server
 

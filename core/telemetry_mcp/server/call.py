@@ -27,19 +27,22 @@ class Call:
     progress: Progress | None = None
     warnings: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.warnings += self.engine.remarks
+
     @property
     def now_ms(self) -> int:
         return self.engine.clock_ms()
 
     async def ask(self, question: Question[T], only: Collection[str] | None = None) -> list[Outcome[T]]:
-        return await self.engine.fanout.ask(
+        return await self.engine.front.ask(
             question, self.deadline, only=only, fresh=self.fresh, progress=self.progress
         )
 
     async def ask_all(
         self, *questions: Question[Any], only: Mapping[Question[Any], Collection[str]] | None = None
     ) -> list[list[Outcome[Any]]]:
-        return await self.engine.fanout.ask_all(
+        return await self.engine.front.ask_all(
             questions, self.deadline, only=only, fresh=self.fresh, progress=self.progress
         )
 
@@ -56,7 +59,7 @@ class Call:
 
     async def services(self) -> tuple[list[Service], list[Outcome[Service]]]:
         """Every service that any source knows, and the ledger of those that were asked."""
-        outcomes = await self.engine.fanout.ask(ServiceQuery(self.recent()), self.deadline)
+        outcomes = await self.engine.front.ask(ServiceQuery(self.recent()), self.deadline)
         return united(outcomes), outcomes
 
     async def service(self, name: str) -> str:
@@ -67,7 +70,7 @@ class Call:
         """
         if name in self.engine.seen:
             return name
-        outcomes = await self.engine.fanout.ask(
+        outcomes = await self.engine.front.ask(
             ServiceQuery(self.recent()), self.deadline.half(), enough=lambda outcome: knows(outcome, name)
         )
         known = [service.name for service in united(outcomes)]

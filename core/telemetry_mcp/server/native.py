@@ -114,13 +114,16 @@ def relevant(found: Sequence[Taken], most: int) -> list[Taken]:
 def permitted(call: Call, source: str) -> str:
     """The language of a source that lets native queries through. QuestionError with those that do."""
     instances = {instance.name: instance for instance in call.engine.registry.instances}
-    open_ones = [n for n, i in instances.items() if "native" in i.capabilities and i.source.settings.allow_native]
+    able = [n for n, i in instances.items() if "native" in i.capabilities and i.source.settings.allow_native]
+    open_ones = [name for name in able if call.engine.native(name)]
     if source not in instances:
         raise QuestionError(f"no source is called {echo(source)}{suggest(source, instances)}")
+    if source in able and source not in open_ones:
+        raise QuestionError(f"your role lets no native queries through to {source}")
     if source not in open_ones:
-        able = f" Allowed: {', '.join(open_ones)}" if open_ones else ""
+        allowed = f" Allowed: {', '.join(open_ones)}" if open_ones else ""
         raise QuestionError(
-            f"{source} lets no native queries through: set allow_native = true under [sources.{source}].{able}"
+            f"{source} lets no native queries through: set allow_native = true under [sources.{source}].{allowed}"
         )
     return instances[source].source.native_language or "native"
 

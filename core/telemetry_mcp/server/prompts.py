@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from mcp import MCPError
@@ -95,8 +96,6 @@ def register(server: MCPServer[Engine]) -> None:
         """An incident's summary for the next shift."""
         return said(HANDOVER, incident_id=incident_id)
 
-    server.middleware.append(check)
-
 
 def said(text: str, **values: str) -> list[Message]:
     one_line = {name: clean(value, LONGEST_TEXT) for name, value in values.items()}
@@ -104,10 +103,15 @@ def said(text: str, **values: str) -> list[Message]:
 
 
 async def check(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Refuses an unknown prompt and unusable arguments in one sentence: the SDK would answer "internal error"."""
+    """A middleware that refuses unusable arguments in one sentence: the SDK would answer "internal error"."""
     if ctx.method == "prompts/get" and (wrong := fault(ctx.params or {})):
         raise MCPError(INVALID_PARAMS, wrong)
     return await call_next(ctx)
+
+
+def unknown(name: str, valid: Iterable[str]) -> str:
+    """What is said of a prompt that does not exist for a caller for whom there are the `valid` ones."""
+    return f"no prompt is called {echo(name)}{suggest(name, valid)}"
 
 
 def fault(params: Any) -> str | None:
@@ -115,7 +119,7 @@ def fault(params: Any) -> str | None:
     if not isinstance(name, str) or not isinstance(arguments, dict):
         return "prompts/get takes the name of a prompt and an object of arguments"
     if name not in ARGUMENTS:
-        return f"no prompt is called {echo(name)}{suggest(name, ARGUMENTS)}"
+        return unknown(name, ARGUMENTS)
     for argument in arguments:
         if argument not in ARGUMENTS[name]:
             return f"the prompt {name} has no argument {echo(argument)}{suggest(argument, ARGUMENTS[name])}"

@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 from pydantic import BaseModel
 
+from telemetry_mcp.access.visit import VISIT
 from telemetry_mcp.catalog import echo
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
@@ -20,6 +21,7 @@ from telemetry_mcp.server.argument import HOUR_MS, LONGEST_TEXT
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope
 from telemetry_mcp.server.join import joined
+from telemetry_mcp.view import view
 
 JSON = "application/json"
 MOST_COMPLETIONS = 100
@@ -45,24 +47,24 @@ class CatalogAnswer(Answer):
 def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
     """`engine` gives the running one: the SDK hands a context to resource templates only."""
 
-    def call() -> Call:
-        running = engine()
-        return Call(running, Deadline(running.config.defaults.deadline))
+    async def call() -> Call:
+        until = Deadline(engine().config.defaults.deadline)
+        return Call(await view(engine(), VISIT.get().roles, until), until)
 
     @server.resource("telemetry://sli-report", title="SLI report", mime_type=JSON)
     async def sli_report() -> str:
         """Every objective over its window, with the trend against the period before."""
-        return await written(report.answer(call()))
+        return await written(report.answer(await call()))
 
     @server.resource("telemetry://sources", title="Sources", mime_type=JSON)
     async def sources() -> str:
         """How every configured source stands."""
-        return compact(standing.answer(call()))
+        return compact(standing.answer(await call()))
 
     @server.resource("telemetry://catalog", title="Catalog", mime_type=JSON)
     async def catalog() -> str:
         """The normalized metrics, which sources have them, and the services."""
-        return await written(catalogued(call()))
+        return await written(catalogued(await call()))
 
     @server.resource(
         "telemetry://services/{service}/metrics/{metric}{?hours}", title="Metric of a service", mime_type=JSON
@@ -71,14 +73,14 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
         """One metric of one service over the last hours: statistics, merged series, provenance."""
         if len(service) > LONGEST_TEXT:
             raise ResourceError(f"the service's name is longer than {LONGEST_TEXT} characters")
-        return await written(history.answer(call(), service, metric, hours=number(hours)))
+        return await written(history.answer(await call(), service, metric, hours=number(hours)))
 
     async def complete(
         ref: PromptReference | ResourceTemplateReference,
         argument: CompletionArgument,
         context: CompletionContext | None,
     ) -> Completion | None:
-        return await completed(call(), argument)
+        return await completed(await call(), argument)
 
     server.completion()(complete)  # type: ignore[no-untyped-call]
 

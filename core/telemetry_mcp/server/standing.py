@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from telemetry_mcp.engine import Engine
 from telemetry_mcp.model import Failure
 from telemetry_mcp.quota import Quota
 from telemetry_mcp.registry import Absent, Instance
@@ -46,12 +47,12 @@ class Sources(Shape):
 
 
 def answer(call: Call) -> Sources:
-    rows = [present(instance) for instance in call.engine.registry.instances]
+    rows = [present(instance, call.engine) for instance in call.engine.registry.instances]
     rows += [left_out(absent) for absent in call.engine.registry.absent]
     return Sources(sources=rows, ready=sum(row.status == "ready" for row in rows), total=len(rows))
 
 
-def present(instance: Instance) -> SourceRow:
+def present(instance: Instance, engine: Engine) -> SourceRow:
     guard, settings = instance.guard, instance.source.settings
     offered = instance.offered
     native = instance.source.native_language if "native" in instance.capabilities else None
@@ -62,7 +63,7 @@ def present(instance: Instance) -> SourceRow:
         status=status,
         capabilities=list(instance.capabilities),
         metrics=sorted(offered) if offered is not None else None,
-        native=native if native and settings.allow_native else None,
+        native=native if native and settings.allow_native and engine.native(instance.name) else None,
         timeout_s=rounded(guard.timeout_s),
         breaker=Breaker(
             state=guard.breaker.state,

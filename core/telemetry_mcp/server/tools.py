@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
+from telemetry_mcp.access.visit import VISIT
 from telemetry_mcp.analysis.anomaly import Options, Period, Sought
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
@@ -33,6 +34,7 @@ from telemetry_mcp.server.envelope import Answer
 from telemetry_mcp.server.investigation import answer as investigation
 from telemetry_mcp.server.investigation.shape import Investigation
 from telemetry_mcp.server.schema import slim
+from telemetry_mcp.view import view
 
 MOST_METRICS = 50
 
@@ -62,7 +64,8 @@ async def answered(
     """
     engine = ctx.request_context.lifespan_context
     try:
-        call = Call(engine, deadline(engine, deadline_s), fresh, progress_to(ctx))
+        until = deadline(engine, deadline_s)
+        call = Call(await view(engine, VISIT.get().roles, until), until, fresh, progress_to(ctx))
         return result(await ask(call))
     except QuestionError as error:
         return CallToolResult(is_error=True, content=[TextContent(type="text", text=str(error))])

@@ -1,1 +1,2 @@
-"""What several instances share: cache, single flight, counters, back-off, notifications. In Redis, when configured."""
+"""What several instances share: cache, single flight, counters, back-off, notifications. In Redis, when
+configured."""

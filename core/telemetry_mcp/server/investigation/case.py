@@ -162,7 +162,7 @@ def said_by(title: str) -> Kind | None:
 
 async def incident_of(call: Call, incident_id: str) -> tuple[Joined, list[Outcome[Incident]]]:
     window = Window(call.now_ms - FOUND_WITHIN_MS, call.now_ms)
-    outcomes = await call.engine.fanout.ask(
+    outcomes = await call.engine.front.ask(
         IncidentQuery(window), call.deadline.half(), fresh=call.fresh, progress=call.progress
     )
     known = joined(outcomes, call.engine.registry.having("on_call"))

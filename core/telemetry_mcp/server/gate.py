@@ -1,0 +1,167 @@
+"""Who is asking, and whether for this caller there is what it asks for: middlewares before everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+from mcp import MCPError
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CallToolResult, CompleteResult, Completion, TextContent
+
+from telemetry_mcp.access.caller import LOCAL, Caller
+from telemetry_mcp.access.visit import VISIT, Visit
+from telemetry_mcp.engine import Engine
+from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.server import prompts
+from telemetry_mcp.view import view
+
+TOOL_OF_PROMPT = {
+    "investigate": "investigate_incident",
+    "handover": "investigate_incident",
+    "sli_report": "check_sli_compliance",
+    "health_check": "list_services",
+}
+SERVICES = "telemetry://services/"
+TOOL_OF_RESOURCE = {
+    "telemetry://sli-report": "check_sli_compliance",
+    "telemetry://sources": "list_sources",
+    "telemetry://catalog": "list_services",
+    SERVICES: "query_historical_metrics",
+}
+"""By how the address begins. Prompts and resources are as open to a role as the tool that they stand for."""
+OPEN = {"initialize", "ping", "server/discover"}
+LISTS = {
+    "tools/list": ("tools", "name"),
+    "prompts/list": ("prompts", "name"),
+    "resources/list": ("resources", "uri"),
+    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
+}
+"""What a list is called in its result, and what tells its rows apart."""
+SUBSCRIBING = {"resources/subscribe", "resources/unsubscribe"}
+
+Running = Callable[[], Engine]
+
+
+def tool_of(method: str, name: str) -> str:
+    """The tool by whose right something is had; no tool at all for what does not exist."""
+    if method.startswith("prompts/"):
+        return TOOL_OF_PROMPT.get(name, "")
+    if method.startswith("resources/"):
+        return next((tool for start, tool in TOOL_OF_RESOURCE.items() if name.startswith(start)), "")
+    return name
+
+
+def identified(engine: Running) -> Any:
+    """A middleware that says who is asking. Over HTTP that asks for authentication it never takes the other end
+    for whoever runs the process."""
+
+    async def identify(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        caller: Caller | None = getattr(get_access_token(), "caller", None)
+        if caller is None:
+            if ctx.request is not None and engine().config.access.authenticates:
+                raise MCPError(INVALID_REQUEST, "who is asking is not known: send an access token or a key")
+            caller = LOCAL
+        peer = getattr(ctx.request, "client", None)
+        visit = Visit(replace(caller, address=peer.host) if peer else caller)
+        token = VISIT.set(visit)
+        try:
+            return await call_next(ctx)
+        finally:
+            VISIT.reset(token)
+
+    return identify
+
+
+def admitted(engine: Running) -> Any:
+    """A middleware by which what a caller may not see does not exist: it is in no list, and asking for it is
+    answered as asking for something unknown is."""
+
+    async def admit(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        visit, policy = VISIT.get(), engine().policy
+        params = ctx.params or {}
+
+        def roles_for(method: str, name: str) -> frozenset[str]:
+            tool = tool_of(method, name)
+            return policy.roles_for(visit.caller.roles, tool) if tool else frozenset()
+
+        if ctx.method in OPEN or ctx.method.startswith("notifications/"):
+            return await call_next(ctx)
+        if not any(role in policy.roles for role in visit.caller.roles):
+            visit.refusal, visit.reason = "denied", "no role"
+            raise MCPError(
+                INVALID_REQUEST, f"{visit.caller.subject} has no role here: ask whoever runs the server"
+            )
+        if ctx.method in LISTS:
+            rows, key = LISTS[ctx.method]
+            method = ctx.method
+            return filtered(await call_next(ctx), rows, lambda row: bool(roles_for(method, str(row[key]))))
+        if ctx.method in ("tools/call", "prompts/get", "resources/read") or ctx.method in SUBSCRIBING:
+            name = str(params.get("uri" if ctx.method.startswith("resources/") else "name"))
+            visit.roles = roles_for(ctx.method, name)
+            if not visit.roles:
+                visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
+                return unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
+            if ctx.method == "resources/subscribe" and not await known(engine(), visit, name):
+                return unknown(ctx.method, name, ())
+        if ctx.method == "completion/complete":
+            method, name = of_reference(params.get("ref") or {})
+            visit.roles = roles_for(method, name)
+            if not visit.roles:
+                return CompleteResult(completion=Completion(values=[], total=0, has_more=False))
+        if ctx.method == "subscriptions/listen":
+            return await call_next(replace(ctx, params=await heard(engine(), visit, params)))
+        return await call_next(ctx)
+
+    return admit
+
+
+def unknown(method: str, name: str, prompt_names: Iterable[str]) -> HandlerResult:
+    """What is said of a tool, a resource or a prompt that does not exist."""
+    if method == "tools/call":
+        said = f"Error executing tool {name}: Unknown tool: {name}"
+        return CallToolResult(is_error=True, content=[TextContent(type="text", text=said)])
+    if method == "prompts/get":
+        raise MCPError(INVALID_PARAMS, prompts.unknown(name, prompt_names))
+    raise MCPError(INVALID_PARAMS, f"Unknown resource: {name}", {"uri": name})
+
+
+def filtered(result: HandlerResult, rows: str, keep: Callable[[Mapping[str, Any]], bool]) -> HandlerResult:
+    if not isinstance(result, dict):
+        raise TypeError(f"a list of {rows} is expected on the wire's form, not {type(result).__name__}")
+    return {**result, rows: [row for row in result[rows] if keep(row)]}
+
+
+def of_reference(reference: Mapping[str, Any]) -> tuple[str, str]:
+    if reference.get("type") == "ref/prompt":
+        return "prompts/get", str(reference.get("name"))
+    return "resources/read", str(reference.get("uri"))
+
+
+async def heard(engine: Engine, visit: Visit, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A wish to be told of updates, without those of what may not be seen."""
+    wished = params.get("notifications") or {}
+    uris = wished.get("resourceSubscriptions")
+    if not isinstance(uris, list):
+        return params
+    kept = [uri for uri in uris if await known(engine, visit, str(uri))]
+    return {**params, "notifications": {**wished, "resourceSubscriptions": kept}}
+
+
+async def known(engine: Engine, visit: Visit, uri: str) -> bool:
+    """Whether this caller may be told of a resource: its tool, and its service where it is one's."""
+    roles = engine.policy.roles_for(visit.caller.roles, tool_of("resources/read", uri))
+    if not roles:
+        return False
+    service = service_of(uri)
+    seen = await view(engine, roles, Deadline(engine.config.defaults.deadline))
+    return service is None or seen.shows(service)
+
+
+def service_of(uri: str) -> str | None:
+    """The service of a metric's resource; None for a resource that is no service's."""
+    rest = uri.removeprefix(SERVICES)
+    return None if rest == uri else unquote(rest.split("/")[0])
