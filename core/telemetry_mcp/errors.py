@@ -3,6 +3,7 @@
     TelemetryError
       ConfigError                plugins.toml is wrong; holds every problem found, not just the first
       QuestionError              the caller's arguments are wrong; the text names what is valid
+      LimitedError               one call too many of this caller; `retry_after_s` are whole seconds
       SourceError                a source could not answer
         AuthError                401: the credentials were refused
         ForbiddenError           403: the credentials are good, a permission is missing
@@ -57,6 +58,14 @@ class ConfigError(TelemetryError):
 
 class QuestionError(TelemetryError):
     """The question cannot be asked as it stands; the text says what is valid instead."""
+
+
+class LimitedError(TelemetryError):
+    """One call too many of one caller: a sentence for who asked, and the seconds after which to ask again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SourceError(TelemetryError):

@@ -79,7 +79,7 @@ class Guard:
         raise BusyError(f"still behind {self.max_concurrency} earlier questions after {self.timeout_s:g} s")
 
     async def twice(self, source: Source, question: Question[T], lane: Callable[[], bool]) -> Reply[T]:
-        """Every question is a read, so that one that failed on the way may be asked once more, within the quota."""
+        """Every question is a read, so that one that failed on the way may be asked again, within the quota."""
         if self.allowance is not None:
             await self.allowance.enter(lane())
         try:

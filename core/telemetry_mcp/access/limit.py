@@ -14,7 +14,7 @@ from limits.aio.storage import Storage
 
 from telemetry_mcp.access.caller import Caller
 from telemetry_mcp.access.setting import LimitSettings
-from telemetry_mcp.errors import TelemetryError
+from telemetry_mcp.errors import LimitedError
 from telemetry_mcp.rate import Buckets, rate_of, spoken
 from telemetry_mcp.text import clean
 
@@ -26,14 +26,6 @@ LONGEST_NAME = 80
 
 Who = tuple[str, str]
 """Kind and subject of a caller, the latter as a digest: it becomes part of a key that others can read."""
-
-
-class LimitedError(TelemetryError):
-    """One call too many of one caller: a sentence for who asked, and the seconds after which to ask again."""
-
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class Limits:

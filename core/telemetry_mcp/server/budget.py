@@ -59,8 +59,8 @@ class Budget:
 
 
 def budget(asked: int | None, config: Config, less: str, more: str) -> Budget:
-    """What the caller asked for, else the default; never more than [limits] grants a caller. `less` says how to ask
-    for less at once, `more` that or with a larger max_tokens."""
+    """What the caller asked for, else the default; never more than [limits] grants a caller. `less` says how to
+    ask for less at once, `more` that or with a larger max_tokens."""
     wished, most = asked or config.defaults.max_tokens, config.limits.max_tokens
     if most is None or VISIT.get(Visit(LOCAL)).caller.kind == "local":
         return Budget(wished, more)

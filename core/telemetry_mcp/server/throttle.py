@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -12,11 +12,14 @@ from mcp.types import CallToolResult, TextContent
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry_mcp.access.caller import Caller
-from telemetry_mcp.access.limit import LimitedError, Limits
 from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.access.visit import VISIT, Visit
+from telemetry_mcp.errors import LimitedError
 from telemetry_mcp.quota import LANE
 from telemetry_mcp.server.incidents import STATUSES
+
+if TYPE_CHECKING:
+    from telemetry_mcp.access.limit import Limits
 
 STREAM = "subscriptions/listen"
 METHODS = frozenset(
@@ -29,25 +32,26 @@ AGAIN = "telemetry_mcp.retry_after_s"
 """In the ASGI scope: what the answer's Retry-After is to say."""
 
 
-def limited(limits: Limits, policy: Policy) -> Any:
-    """A middleware that counts each call against its caller. It reads VISIT, so that it must come after whatever
-    sets that; and it sets LANE for what comes after it."""
+def limited(limits: Callable[[], Limits], policy: Callable[[], Policy]) -> Any:
+    """A middleware that counts each call against its caller, and tells what comes after it by which lane it goes.
+    Nobody counts what the local caller asks: `limits` is not even called for it."""
 
     async def throttle(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method not in METHODS:
             return await call_next(ctx)
         visit = VISIT.get()
+        lane = has_lane(visit.caller, policy())
         async with AsyncExitStack() as stack:
-            admitted = limits.admitted(
-                visit.caller, incident=has_lane(visit.caller, policy), stream=ctx.method == STREAM
-            )
-            try:
-                lane = await stack.enter_async_context(admitted)
-            except LimitedError as error:
-                return refused(ctx, visit, error)
+            if visit.caller.kind != "local":
+                admitted = limits().admitted(visit.caller, incident=lane, stream=ctx.method == STREAM)
+                try:
+                    lane = await stack.enter_async_context(admitted)
+                except LimitedError as error:
+                    return refused(ctx, visit, error)
             stack.callback(LANE.reset, LANE.set(lane))
             result = await call_next(ctx)
-        await heed(limits, visit.caller, ctx, result)
+        if visit.caller.kind != "local":
+            await heed(limits(), visit.caller, ctx, result)
         return result
 
     return throttle
