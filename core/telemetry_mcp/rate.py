@@ -24,6 +24,8 @@ AWAY_S = 1.0
 """A storage that failed is left alone for so long, then one call looks whether it is back."""
 ROLL_S = 60
 """How often an instance answers the roll, by which all know how many there are."""
+SLACK_S = 0.001
+"""At the very moment at which a bucket has room it is still full."""
 KEPT = 10_000
 """Buckets that one process keeps count of; the one that was left alone longest goes first."""
 
@@ -46,8 +48,10 @@ class Level:
         if self.used(window_s) < amount:
             return 0.0
         if self.now < amount:
-            return max(0.001, self.before_s - (amount - self.now) * window_s / self.before)
-        return self.now_s + window_s * (1 - amount / self.now) + 0.001
+            left_s = self.before_s - (amount - self.now) * window_s / self.before
+        else:
+            left_s = self.now_s + window_s * (1 - amount / self.now)
+        return left_s + SLACK_S
 
 
 class Bucket:
@@ -61,7 +65,7 @@ class Bucket:
         """0 when one more was counted, else the seconds until there is room."""
         if await self.limiter.hit(self.rate, *self.key):
             return 0.0
-        return max(0.001, await self.wait_s(self.rate.amount))
+        return max(SLACK_S, await self.wait_s(self.rate.amount))
 
     async def wait_s(self, amount: int) -> float:
         window_s = self.rate.get_expiry()
@@ -134,7 +138,10 @@ class Buckets:
         return min(rate.amount, ceil(2 * rate.amount / self.instances))
 
     def careful(self, rate: RateLimitItem) -> bool:
-        """A storage that is back does not know what was let through without it: for one window both must agree."""
+        """Whether this instance's own count must agree: a storage that is back does not know for one window what
+        was let through without it."""
+        if self.retry_at is not None:
+            return True
         return self.back_at is not None and self.clock() < self.back_at + rate.get_expiry()
 
     async def reached(self, ask: Callable[[], Awaitable[T]]) -> T | None:
