@@ -10,10 +10,10 @@ import anyio
 import pytest
 from anyio import fail_after
 from pydantic import BaseModel, ValidationError
-from tests.core.counting import Clock, Clocked, Shaky
 
 from telemetry_mcp.rate import AWAY_S, Buckets, Level, rate_of, spoken
 from telemetry_mcp.setting import Rate
+from tests.core.counting import Clock, Clocked, Shaky
 
 FEW = rate_of("10/day")
 """A window that does not end while a test runs."""
@@ -46,7 +46,8 @@ def test_a_rate_is_so_many_in_so_long(text: str, amount: int, window_s: int, wor
 
 
 @pytest.mark.parametrize(
-    "text", ["", "100", "0/minute", "-1/minute", "100/fortnight", "1/second; 5/minute", "many/minute", "5/0 minutes"]
+    "text",
+    ["", "100", "0/minute", "-1/minute", "100/fortnight", "1/second; 5/minute", "many/minute", "5/0 minutes"],
 )
 def test_what_is_no_rate_is_refused_and_the_refusal_shows_one(text: str) -> None:
     with pytest.raises(ValidationError, match='such as "100/minute"'):
