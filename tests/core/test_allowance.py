@@ -12,18 +12,21 @@ from pydantic import ValidationError
 
 from telemetry_mcp.allowance import Allowance
 from telemetry_mcp.breaker import FAILURES, OPEN_S
-from telemetry_mcp.errors import QuotaError, SourceTimeoutError, UpstreamError
+from telemetry_mcp.config import read
+from telemetry_mcp.errors import ConfigError, QuotaError, SourceTimeoutError, UpstreamError
 from telemetry_mcp.fanout import Deadline, Fanout
 from telemetry_mcp.guard import Guard
 from telemetry_mcp.model import Outcome, Service
 from telemetry_mcp.question import ServiceQuery, Window
 from telemetry_mcp.quota import LANE
-from telemetry_mcp.registry import Instance, Registry
+from telemetry_mcp.registry import Instance, Registry, load
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import SourceSettings
 from tests.core.counting import Clock, Clocked
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.core.conftest import Scripted
 
 MakeAllowance = Callable[..., Allowance]
@@ -256,3 +259,72 @@ async def test_it_is_told_how_it_stands(allowance: MakeAllowance, clock: Clock) 
     clock.now += 120
     assert made.told() == "ours: 10 questions a minute, 2 of them for incidents"
     assert allowance(share=0).told() == "ours: 10 questions a minute"
+
+
+# ---- in plugins.toml
+
+PLUGIN = """\
+from telemetry_mcp import Reply, Service, Source, hookimpl
+
+class Acme(Source):
+    async def list_services(self, query):
+        return Reply([Service("checkout")])
+
+@hookimpl
+def telemetry_sources():
+    return [Acme]
+"""
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[[str], Registry]:
+    """The sources of a plugins.toml, of which `one` and `other` are there to be written to."""
+
+    def make(toml: str) -> Registry:
+        (tmp_path / "acme.py").write_text(PLUGIN)
+        (tmp_path / "plugins.toml").write_text(toml)
+        return load(read(tmp_path / "plugins.toml", {}))
+
+    return make
+
+
+ONE = '[sources.one]\nplugin = "./acme.py"\n'
+OTHER = '[sources.other]\nplugin = "./acme.py"\n'
+
+
+async def test_a_source_has_the_quota_that_its_table_says_and_others_have_none(
+    configured: Callable[[str], Registry], clock: Clock
+) -> None:
+    one, other = configured(ONE + 'rate = "10/day"\nincident_share = 0.5\n' + OTHER).instances
+    assert other.guard.allowance is None
+    assert one.guard.allowance is not None
+    assert one.guard.allowance.told() == "ours: 10 questions a day, 5 of them for incidents"
+
+
+async def test_two_instances_of_a_configuration_share_the_quota_of_each_source(
+    configured: Callable[[str], Registry], clock: Clock
+) -> None:
+    toml, storage = ONE + 'rate = "10/minute"\n' + OTHER + 'rate = "10/minute"\n', Clocked(clock)
+    registries = [configured(toml), configured(toml)]
+    for registry in registries:
+        registry.share(storage)
+    for name in ("one", "other"):
+        allowances = [registry[name].guard.allowance for registry in registries]
+        assert sum([await let_through(each, 30, lane=False) for each in allowances if each]) == 8
+
+
+@pytest.mark.parametrize(
+    ("toml", "where"),
+    [
+        (ONE + 'rate = "many"\n', "[sources.one] rate: found 'many'"),
+        ('[limits]\nuser = "100 calls"\n', "[limits] user: found '100 calls'"),
+        ('[limits]\nservice_account = "0/minute"\n', "[limits] service_account: found '0/minute'"),
+        ('[limits]\nincident = "1/minute; 2/hour"\n', "[limits] incident: found '1/minute; 2/hour'"),
+    ],
+)
+def test_what_is_no_rate_is_found_when_the_configuration_is_read(
+    configured: Callable[[str], Registry], toml: str, where: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configured(toml)
+    assert f"{where}. not a rate; write how many in how long, such as" in str(caught.value)

@@ -209,9 +209,14 @@ async def test_it_ends_with_the_incident_and_not_before_the_last_of_them(limits:
     assert not limits.incidents
 
 
-async def test_a_service_account_that_may_more_than_that_loses_nothing_by_an_incident(clock: Clock) -> None:
+async def test_a_service_account_that_may_more_than_that_neither_loses_nor_wins_by_an_incident(
+    clock: Clock,
+) -> None:
     settings = LimitSettings(service_account="10/minute", incident="6/minute")
     limits = Limits(settings, Clocked(clock), clock=clock)
+    assert await let_through(limits, ROBOT) == 10
+    assert await let_through(limits, ROBOT, incident=True) == 0
+    clock.now += 120
     assert await let_through(limits, ROBOT, incident=True) == 10
 
 

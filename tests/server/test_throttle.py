@@ -152,8 +152,8 @@ async def test_every_other_request_counts(config: Config, method: str) -> None:
         assert await let_through(client) == 1
 
 
-async def test_a_subscription_counts_once_and_takes_no_place_while_it_is_open(config: Config) -> None:
-    one = house(config)
+async def test_a_subscription_counts_once_and_takes_no_place_while_it_is_open(tmp_path: Path) -> None:
+    one = house(written(tmp_path, '[limits]\nuser = "3/day"\nconcurrency = 1\n', numbers=numbers(["checkout"])))
     async with Client(one.server) as client:
         async with client.listen(resource_subscriptions=["telemetry://sources"]):
             assert await let_through(client) == 2

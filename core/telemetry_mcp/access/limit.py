@@ -118,9 +118,9 @@ class Limits:
         return lane
 
     async def take(self, whose: Who, usual: RateLimitItem, lane: bool) -> tuple[float, RateLimitItem]:
-        # A service account may have more than the incident rate as it is: it must not lose by naming one.
+        # A service account may have more than the incident rate as it is: it neither loses nor wins by naming one.
         rate = max(usual, self.incident, key=per_second) if lane else usual
-        return await self.buckets.take(rate, "incident" if lane else "usual", *whose), rate
+        return await self.buckets.take(rate, *whose), rate
 
     def works_on_incident(self, whose: Who) -> bool:
         now = self.clock()
