@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import anyio
 import pytest
 from limits.aio.storage import RedisStorage, Storage
+from redis.asyncio import ConnectionPool
 
 from telemetry_mcp.rate import AWAY_S, Buckets, rate_of
 from telemetry_mcp.shared.setting import RedisSettings
@@ -27,9 +28,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 async def connected(redis: RedisServer) -> AsyncIterator[Storage]:
-    storage = RedisStorage(f"async+{redis.url}", implementation="redispy", key_prefix="test", protocol=2)
-    yield storage
-    await storage.bridge.storage.aclose()
+    pool = ConnectionPool.from_url(redis.url, protocol=2)
+    yield RedisStorage(f"async+{redis.url}", implementation="redispy", key_prefix="test", connection_pool=pool)
+    await pool.aclose()
 
 
 @pytest.fixture
