@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import anyio
 import pytest
@@ -29,7 +30,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 async def connected(redis: RedisServer) -> AsyncIterator[Storage]:
     pool = ConnectionPool.from_url(redis.url, protocol=2)
-    yield RedisStorage(f"async+{redis.url}", implementation="redispy", key_prefix="test", connection_pool=pool)
+    options: dict[str, Any] = {"connection_pool": pool, "key_prefix": "test"}
+    yield RedisStorage(f"async+{redis.url}", implementation="redispy", **options)
     await pool.aclose()
 
 
@@ -102,7 +104,7 @@ async def test_a_paused_redis_costs_one_call_the_time_out_and_the_next_ones_noth
     started = anyio.current_time()
     assert await let_through(one, 40) == 15
     assert TIMEOUT_S <= anyio.current_time() - started < TIMEOUT_S + 0.5
-    redis.resume()
+    redis.go_on()
     await back(one)
     assert await let_through(one, 5, "b") == 5
 

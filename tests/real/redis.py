@@ -1,35 +1,45 @@
-"""A real Redis."""
+"""A real Redis (or Valkey, which takes the same options)."""
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.real.program import Program, binary, free_port
 
 
 class RedisServer(Program):
-    """A Redis that keeps nothing on disk. Started again it listens on the same port, and has forgotten all."""
+    """A Redis that keeps nothing on disk, at an address that stays the same when it is started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, password: str = "") -> None:
+        self.folder, self.password = folder, password
         self.port = free_port()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        user = f":{self.password}@" if self.password else ""
+        return f"redis://{user}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Returns when it accepts connections."""
-        command = (binary("redis-server", "redis-server"), "--port", self.port, "--bind", "127.0.0.1")
-        stored = ("--save", "", "--appendonly", "no", "--dir", self.folder, "--logfile", "/dev/stderr")
-        self.launch((*command, *stored), r"Ready to accept connections")
+        options: dict[str, Any] = {
+            "--port": self.port,
+            "--bind": "127.0.0.1",
+            "--dir": self.folder,
+            "--save": "",
+            "--appendonly": "no",
+            "--logfile": "/dev/stderr",
+            **({"--requirepass": self.password} if self.password else {}),
+        }
+        words = [word for option in options.items() for word in option]
+        self.launch([binary("redis-server", "redis-server"), *words], "eady to accept connections")
 
     def pause(self) -> None:
-        """It keeps its connections, and answers nothing."""
+        """It hangs: connections are taken, and nothing is answered."""
         assert self.process
-        self.process.send_signal(signal.SIGSTOP)
+        os.kill(self.process.pid, signal.SIGSTOP)
 
-    def resume(self) -> None:
+    def go_on(self) -> None:
         assert self.process
-        self.process.send_signal(signal.SIGCONT)
+        os.kill(self.process.pid, signal.SIGCONT)
