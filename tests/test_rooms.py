@@ -18,8 +18,8 @@ PLUGIN_PREFIX = "telemetry_mcp_"
 LAYERS = (
     {"analysis", "boundary", "demo", "errors", "log", "model", "text", "toml", "unit"},
     {"clock", "problem", "question", "secret", "setting"},
-    {"quota"},
-    {"breaker", "cache", "catalog", "client", "gather", "look", "thread"},
+    {"quota", "rate"},
+    {"allowance", "breaker", "cache", "catalog", "client", "gather", "look", "thread"},
     {"http", "objective"},
     {"access", "audit", "shared"},
     {"config", "detector", "source"},

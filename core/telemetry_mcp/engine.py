@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache, TTLCache
 
@@ -17,6 +17,11 @@ from telemetry_mcp.fanout import Asking, Fanout
 from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.source import now_ms
+
+if TYPE_CHECKING:
+    from limits.aio.storage import Storage
+
+    from telemetry_mcp.access.limit import Limits
 
 T = TypeVar("T")
 
@@ -50,6 +55,8 @@ class Engine:
     """Whether a service may be seen, as far as the caller is concerned."""
     remarks: tuple[str, ...] = ()
     """What every answer should warn of."""
+    counters: Storage | None = None
+    """Where several instances count their callers' calls together; None: each counts for itself."""
 
     @property
     def front(self) -> Asking:
@@ -59,6 +66,13 @@ class Engine:
     @cached_property
     def policy(self) -> Policy:
         return Policy(self.config.access)
+
+    @cached_property
+    def limits(self) -> Limits:
+        # What it counts with takes long to import, and over stdio nobody is counted.
+        from telemetry_mcp.access.limit import Limits
+
+        return Limits(self.config.limits, self.counters)
 
     def draw(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, worked out once for the same replies and `key`, which says what is made of them.

@@ -3,6 +3,7 @@
     TelemetryError
       ConfigError                plugins.toml is wrong; holds every problem found, not just the first
       QuestionError              the caller's arguments are wrong; the text names what is valid
+      LimitedError               one call too many of this caller; `retry_after_s` are whole seconds
       SourceError                a source could not answer
         AuthError                401: the credentials were refused
         ForbiddenError           403: the credentials are good, a permission is missing
@@ -10,6 +11,7 @@
         BadQueryError            400, 422: the backend does not accept the query
         NotFoundError            404
         RateLimitedError         429; `retry_after_s` is the backend's hint, None where it gave none
+          QuotaError             not asked at all: our own quota towards the source is used up
         SourceTimeoutError       no answer within the limit that the text names
         UpstreamError            5xx, HTML, a truncated body, a dropped connection
         ProtocolError            success by its status, with a body that cannot be used
@@ -56,6 +58,14 @@ class ConfigError(TelemetryError):
 
 class QuestionError(TelemetryError):
     """The question cannot be asked as it stands; the text says what is valid instead."""
+
+
+class LimitedError(TelemetryError):
+    """One call too many of one caller: a sentence for who asked, and the seconds after which to ask again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SourceError(TelemetryError):
@@ -107,6 +117,10 @@ class RateLimitedError(SourceError):
     def __init__(self, message: str, *, retry_after_s: float | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class QuotaError(RateLimitedError):
+    default_hint = "wait, or raise `rate` of this source in plugins.toml if its owner agrees"
 
 
 class SourceTimeoutError(SourceError):

@@ -25,6 +25,7 @@ from telemetry_mcp.contract import fit
 from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.outcome import failed, late, missing, narrow, status_of, unsupported
 from telemetry_mcp.question import Question
+from telemetry_mcp.quota import LANE
 from telemetry_mcp.registry import Instance, Registry
 from telemetry_mcp.source import now_ms
 
@@ -80,10 +81,12 @@ class Waiter:
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One upstream call under way, and the calls that wait for it."""
+    """One upstream call under way, and the calls that wait for it. It goes by the incident lane (`lane`) if one of
+    them does."""
 
     key: str
     source: str
+    lane: bool = False
     scope: CancelScope = field(default_factory=CancelScope)
     waiters: set[Waiter] = field(default_factory=set)
 
@@ -220,6 +223,8 @@ class Fanout:
             if flight is None:
                 flight = self.flights[key] = Flight(key, instance.name)
                 self.tasks.start_soon(self.fly, flight, instance, asked[instance.name])
+            # The flight's task has the context of the fan-out, in which there is no lane.
+            flight.lane = flight.lane or LANE.get()
             flight.waiters.add(waiter)
             flights.append(flight)
 
@@ -239,7 +244,7 @@ class Fanout:
     async def fly(self, flight: Flight, instance: Instance, question: Question[Any]) -> None:
         try:
             with flight.scope:
-                outcome = await self.outcome(instance, question)
+                outcome = await self.outcome(instance, question, lambda: flight.lane)
                 self.land(flight, outcome)
                 if outcome.failure is None:
                     entry = Entry(outcome.reply, self.clock_ms())
@@ -258,12 +263,14 @@ class Fanout:
         for waiter in flight.waiters:
             waiter.land(outcome)
 
-    async def outcome(self, instance: Instance, question: Question[T]) -> Outcome[T]:
+    async def outcome(
+        self, instance: Instance, question: Question[T], lane: Callable[[], bool] = LANE.get
+    ) -> Outcome[T]:
         """Ask the source through its guard. Whatever it raises becomes a failure in the ledger."""
         started = perf_counter()
         reply: Reply[T] = Reply()
         with contain() as kept:
-            reply = fit(await instance.guard.ask(instance.source, question), instance, question)
+            reply = fit(await instance.guard.ask(instance.source, question, lane), instance, question)
         latency_ms = (perf_counter() - started) * 1000
         outcome: Outcome[T]
         if kept.error is not None:

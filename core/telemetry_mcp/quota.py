@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import isfinite
 from time import monotonic, time
@@ -17,6 +18,10 @@ EPOCH_S = 1e9
 LONGEST_S = 60.0
 """A limit that resets later than this is tried again meanwhile: a header is a hint, not a sentence."""
 KEPT = 256
+
+LANE: ContextVar[bool] = ContextVar("lane", default=False)
+"""Whether the call under way goes by the incident lane: it may use what is kept of every source's rate for those
+who work on an open incident."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,6 +23,11 @@ from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import HttpSettings, PluginSettings, SourceSettings
 from telemetry_mcp.source import Context, Source
 from telemetry_mcp.text import clean
+
+if TYPE_CHECKING:
+    from limits.aio.storage import Storage
+
+    from telemetry_mcp.allowance import Allowance
 
 P = TypeVar("P", Detector, AuditSink)
 S = TypeVar("S", bound=PluginSettings)
@@ -80,6 +85,12 @@ class Registry:
     def having(self, capability: str) -> list[str]:
         """The names of the sources with this capability."""
         return [instance.name for instance in self.instances if capability in instance.capabilities]
+
+    def share(self, storage: Storage | None) -> None:
+        """Count the sources' quotas in a storage (of the library `limits`) that other instances count in, too."""
+        for instance in self.instances:
+            if instance.guard.allowance is not None:
+                instance.guard.allowance.share(storage)
 
     def __getitem__(self, name: str) -> Instance:
         return next(instance for instance in self.instances if instance.name == name)
@@ -224,6 +235,7 @@ class Loader:
         guard = Guard(
             timeout_s=settings.timeout or self.config.defaults.timeout,
             max_concurrency=settings.max_concurrency,
+            allowance=allowance_of(table.name, settings),
         )
         return Instance(table.name, settings.plugin, source, guard, Redactor(settings))
 
@@ -241,6 +253,15 @@ class Loader:
 
     def leave_out(self, table: PluginTable, broken: bool, reason: str, fix: str) -> None:
         self.absent.append(Absent(table.name, str(table.values.get("plugin")), broken, reason, fix))
+
+
+def allowance_of(name: str, settings: SourceSettings) -> Allowance | None:
+    if settings.rate is None:
+        return None
+    # What it counts with takes long to import, and most configurations count nothing.
+    from telemetry_mcp.allowance import Allowance
+
+    return Allowance(name, settings.rate, settings.incident_share)
 
 
 def said(error: BaseException | None, redact: Callable[[str], str] = str) -> str:

@@ -38,6 +38,22 @@ Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=
 """Seconds, written as `"8s"` in plugins.toml; always positive."""
 
 
+RATE = re.compile(r"\s*([1-9]\d*)\s*/\s*(?:([1-9]\d*)\s*)?(second|minute|hour|day)s?\s*")
+
+
+def rate(text: str) -> str:
+    """`text`, when it says how many in how long; else ValueError."""
+    if not RATE.fullmatch(text):
+        raise ValueError(
+            'not a rate; write how many in how long, such as "100/minute", "10/second" or "500/5 minutes"'
+        )
+    return text
+
+
+Rate = Annotated[str, AfterValidator(rate)]
+"""So many in so long, written as `100/minute`; never none at all."""
+
+
 def spelt(unit: str) -> str:
     """The unit in its short spelling; ValueError where nobody knows it. None at all is fine."""
     if unit and not known(unit):
@@ -86,6 +102,8 @@ class SourceSettings(PluginSettings):
 
     timeout: Duration | None = Field(None, description="longest wait for one answer (default: [defaults])")
     max_concurrency: int = Field(16, ge=1, le=256, description="calls of this source under way at once")
+    rate: Rate | None = Field(None, description="questions put to it at most, by all callers together")
+    incident_share: float = Field(0.2, ge=0, le=0.9, description="share of rate that is kept for open incidents")
     allow_native: bool = Field(False, description="let query_source pass native queries through")
     preset: tuple[str, ...] = Field((), description="sets of queries for common metrics, by name")
     metrics: Mapping[str, MetricQuery] = Field(default_factory=dict, description="normalized name -> query")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
-from telemetry_mcp.setting import Duration, Strict
+from telemetry_mcp.setting import Duration, Rate, Strict
 
 Patterns = tuple[str, ...]
 """Names, in which `*` stands for any text and `?` for one character. None at all: nothing."""
@@ -212,8 +212,8 @@ class AccessSettings(Strict):
 class LimitSettings(Strict):
     """How much one caller may ask. Rates are written as `100/minute`."""
 
-    user: str = "100/minute"
-    service_account: str = "1000/minute"
-    incident: str = Field("600/minute", description="for whoever works on an open incident")
+    user: Rate = "100/minute"
+    service_account: Rate = "1000/minute"
+    incident: Rate = Field("600/minute", description="for whoever works on an open incident")
     concurrency: int = Field(16, ge=1, description="calls of one caller under way at once")
     max_tokens: int | None = Field(None, ge=100, description="tokens of one answer at most")

@@ -16,6 +16,7 @@ from telemetry_mcp.server import prompts, resources, tools
 from telemetry_mcp.server.argument import check_arguments
 from telemetry_mcp.server.gate import admitted, identified
 from telemetry_mcp.server.record import recorded
+from telemetry_mcp.server.throttle import limited
 
 INSTRUCTIONS = """\
 telemetry-mcp asks every configured source (Prometheus, Datadog, New Relic, PagerDuty, ...) at the same moment
@@ -66,6 +67,7 @@ def build(open_engine: Opened) -> MCPServer[Engine]:
     # Outermost first. Who asks comes before everything; what is refused is recorded, too.
     server.middleware.append(identified(lambda: running[0]))
     server.middleware.append(recorded(lambda: running[0]))
+    server.middleware.append(limited(lambda: running[0].limits, lambda: running[0].policy))
     server.middleware.append(admitted(lambda: running[0]))
     server.middleware.append(prompts.check)
     server.middleware.append(argument_check(server))

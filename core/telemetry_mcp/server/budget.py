@@ -10,10 +10,16 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 from pydantic import BaseModel
+
+from telemetry_mcp.access.caller import LOCAL
+from telemetry_mcp.access.visit import VISIT, Visit
+
+if TYPE_CHECKING:
+    from telemetry_mcp.config import Config
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -42,6 +48,25 @@ class Size:
 def tokens(answer: BaseModel) -> int:
     """How many tokens the answer costs, about and never much less."""
     return len(TOKEN.findall(orjson.dumps(answer.model_dump(mode="json"))))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many tokens an answer may have; `more` is what its reader can do where that is too few."""
+
+    max_tokens: int | None
+    more: str
+
+
+def budget(asked: int | None, config: Config, less: str, more: str) -> Budget:
+    """What the caller asked for, else the default; never more than [limits] grants a caller. `less` says how to
+    ask for less at once, `more` that or with a larger max_tokens."""
+    wished, most = asked or config.defaults.max_tokens, config.limits.max_tokens
+    if most is None or VISIT.get(Visit(LOCAL)).caller.kind == "local":
+        return Budget(wished, more)
+    if wished is not None and wished < most:
+        return Budget(wished, f"{more}, {most} at most")
+    return Budget(most, f"{less}; one caller gets no more")
 
 
 def fitted(make: Callable[[Size], A], wished: Size, max_tokens: int | None, more: str) -> A:

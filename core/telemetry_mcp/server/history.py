@@ -14,13 +14,14 @@ from telemetry_mcp.model import Outcome, Series
 from telemetry_mcp.part import Part
 from telemetry_mcp.question import SeriesQuery, Window
 from telemetry_mcp.server.argument import aligned, duration_s, period, step_of
-from telemetry_mcp.server.budget import Size, fitted
+from telemetry_mcp.server.budget import Size, budget, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope, iso, rounded, span
 from telemetry_mcp.server.points import Line, Points, of_merged, of_part
 from telemetry_mcp.server.provenance import Provenance, provenance
 
-MORE = "ask for a shorter window, or with a larger max_tokens"
+LESS = "ask for a shorter window"
+MORE = f"{LESS}, or with a larger max_tokens"
 
 
 class Statistics(Shape):
@@ -104,7 +105,8 @@ async def answer(
         )
 
     wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
-    return fitted(make, wished, max_tokens or defaults.max_tokens, MORE)
+    room = budget(max_tokens, call.engine.config, LESS, MORE)
+    return fitted(make, wished, room.max_tokens, room.more)
 
 
 @dataclass(frozen=True, slots=True)

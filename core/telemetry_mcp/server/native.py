@@ -16,7 +16,7 @@ from telemetry_mcp.model import Series
 from telemetry_mcp.part import part_of
 from telemetry_mcp.question import NativeQuery, Window
 from telemetry_mcp.server.argument import aligned, period, step_of
-from telemetry_mcp.server.budget import Size, fitted
+from telemetry_mcp.server.budget import Size, budget, fitted
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, ExternalText, Number, Shape, envelope, rounded, span
 from telemetry_mcp.server.points import Line, Points, of_part
@@ -24,6 +24,7 @@ from telemetry_mcp.text import clean
 
 MOST_SERIES = 20
 MOST_LABELS = 12
+LESS = "aggregate or use topk"
 MORE = "aggregate, use topk, or ask with a larger max_tokens"
 
 
@@ -77,7 +78,8 @@ async def answer(
 
     wished = Size(max(10, defaults.max_points // max(1, len(taken))), len(taken))
     # Twenty series are searched for what is unusual: in a thread, so that other calls go on.
-    return await to_thread.run_sync(lambda: fitted(make, wished, max_tokens or defaults.max_tokens, MORE))
+    room = budget(max_tokens, call.engine.config, LESS, MORE)
+    return await to_thread.run_sync(lambda: fitted(make, wished, room.max_tokens, room.more))
 
 
 @dataclass(frozen=True, eq=False)

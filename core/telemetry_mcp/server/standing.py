@@ -71,7 +71,7 @@ def present(instance: Instance, engine: Engine) -> SourceRow:
             retry_in_s=rounded(guard.breaker.wait_s) if guard.breaker.state != "closed" else None,
         ),
         backing_off_s=rounded(guard.pause.wait_s) if guard.pause.wait_s > 0 else None,
-        quota=scarcest(instance.source.context.quota),
+        quota=quotas(instance),
         abandoned_threads=instance.source.context.threads.abandoned,
         reason=reason,
         fix=fix,
@@ -105,6 +105,13 @@ def troubled(troubles: Mapping[str, Failure]) -> tuple[Status, str, str]:
     failures = [trouble for trouble in troubles.values() if trouble.kind != "partial"]
     worst = (failures or list(troubles.values()))[0]
     return "failing" if failures else "ready", clean("; ".join(said), LONGEST_REASON), worst.hint
+
+
+def quotas(instance: Instance) -> str | None:
+    """The quota that is ours, then what the backend says of its own."""
+    allowance = instance.guard.allowance
+    told = (allowance.told() if allowance is not None else None, scarcest(instance.source.context.quota))
+    return "; ".join(each for each in told if each) or None
 
 
 def scarcest(quota: Quota) -> str | None:

@@ -27,6 +27,7 @@ from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.server.bearer import REQUEST, Door, host_of, is_at_home, metadata_route
 from telemetry_mcp.server.metric import Metrics
+from telemetry_mcp.server.throttle import RetryAfter
 
 PATH = "/mcp"
 MAX_REQUEST_BYTES = 256 * 1024
@@ -129,7 +130,7 @@ def application(
         ],
         lifespan=lifespan,
     )
-    return Mortal(routes, life)
+    return Mortal(RetryAfter(routes), life)
 
 
 def beside(metrics: Metrics, life: Life, door: Door | None, check: TransportSecurityMiddleware) -> list[Route]:
