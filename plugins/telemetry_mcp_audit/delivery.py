@@ -1,9 +1,9 @@
 """Bytes over TCP or TLS to a receiver that never answers, with a proof that it has read them all.
 
-Syslog over TCP has no acknowledgement. The end of a connection is one: we say that nothing follows (TLS: close_notify;
-TCP: FIN) and wait until the receiver has said so too. A receiver that is stopped may do that by itself, with some of
-what we sent still on the way: then its system answers those bytes with a reset, which comes after its FIN and is seen
-only in the socket's own state.
+Syslog over TCP has no acknowledgement. The end of a connection is one: we say that nothing follows (TLS:
+close_notify; TCP: FIN) and wait until the receiver has said so too. A receiver that is being stopped may do that by
+itself, with some of what we sent still on the way: its system answers those bytes with a reset, which comes after
+its FIN and is seen only in the socket's own state.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def deliver(
     except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
         told = error.__cause__ or error
         raise UpstreamError(
-            f"{host}:{port} cannot be reached or did not read everything: {clean(str(told)) or type(told).__name__}; "
+            f"{host}:{port} is not there or did not read everything: {clean(str(told)) or type(told).__name__}; "
             "what it may not have read is sent again"
         ) from None
 
@@ -70,8 +70,11 @@ async def send(stream: SocketStream, data: bytes, tls: ssl.SSLContext | None, se
 async def confirmed(raw: socket.socket) -> None:
     """Returns when every byte that was sent, up to the FIN, is acknowledged; OSError when one was refused."""
     while True:
+        # The state before the error: what is reset in between is closed, too.
+        known = hasattr(socket, "TCP_INFO")
+        ended = not known or raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
         if number := raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(number, "it was closed before everything was read")
-        if not hasattr(socket, "TCP_INFO") or raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+        if ended:
             return
         await anyio.sleep(GLANCE_S)

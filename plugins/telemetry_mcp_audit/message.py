@@ -45,7 +45,7 @@ class Header:
     enterprise_id: int
 
     def framed(self, record: AuditRecord, sequence: int) -> bytes:
-        """The message behind its length. Without a BOM: it would stand before the JSON and spoil it for parsers."""
+        """The message behind its length. Without a BOM: before the JSON it would spoil it for parsers."""
         priority = FACILITIES.index(self.facility) * 8 + SEVERITIES.index(self.level(record.outcome))
         at = datetime.fromtimestamp(record.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
         head = " ".join(

@@ -31,7 +31,7 @@ class Rotated:
         self.file: int | None = None
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Write all of them, each with its line end. When it raises, the file ends with a whole line all the same."""
+        """Write all of them, each with its line end. When it raises, the file still ends with a whole line."""
         file = self.opened()
         for nth, piece in enumerate(self.pieces(lines, os.fstat(file).st_size)):
             if nth:

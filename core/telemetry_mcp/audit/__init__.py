@@ -56,7 +56,7 @@ class AuditSink:
     Settings: ClassVar[type[PluginSettings]] = PluginSettings
 
     takes_stdout: ClassVar[bool] = False
-    """Whether it writes to stdout. Under stdio that is the protocol's: there such a sink is refused at the start."""
+    """Whether it writes to stdout. Under stdio that is the protocol's: such a sink is refused there."""
 
     def __init__(self, settings: PluginSettings) -> None:
         self.settings = settings
