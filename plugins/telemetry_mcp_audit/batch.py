@@ -16,8 +16,8 @@ SMALL = 64 * 1024
 class BatchSink(AuditSink):
     """A sink that writes many records at once. `refused` counts those that its backend will never take.
 
-    A record is given up only where others beside it were taken, or where it alone is too large. When all are refused
-    the fault is not theirs, and they wait until somebody has put it right.
+    A record is given up only where others beside it were taken, or where it alone is too large. When all are
+    refused the fault is not theirs, and they wait until somebody has put it right.
     """
 
     def __init__(self, settings: PluginSettings) -> None:

@@ -1,9 +1,9 @@
 """Bytes over TCP or TLS to a receiver that never answers, with a proof that it has read them all.
 
 Syslog over TCP has no acknowledgement. The end of a connection is one: we say that nothing follows (TLS:
-close_notify; TCP: FIN) and wait until the receiver has said so too. A receiver that is being stopped may do that by
-itself, with some of what we sent still on the way: its system answers those bytes with a reset, which comes after
-its FIN and is seen only in the socket's own state.
+close_notify; TCP: FIN) and wait until the receiver has said so too. A receiver that is being stopped may do that
+by itself, with some of what we sent still on the way: its system answers those bytes with a reset, which comes
+after its FIN and is seen only in the socket's own state.
 """
 
 from __future__ import annotations

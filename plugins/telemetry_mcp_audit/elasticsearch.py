@@ -35,12 +35,12 @@ KEPT = {200, 201, 409}
 WRONG, TOO_LARGE, TOO_MANY = 400, 413, 429
 
 
-class Settings(EndpointSettings):
+class ElasticsearchSettings(EndpointSettings):
     index: str = Field(DATA_STREAM, pattern=r"^[^/?#\s]+$", description="a data stream, index or alias")
     api_key: SecretStr | None = Field(None, description="the encoded form, as Elasticsearch shows it")
 
     @model_validator(mode="after")
-    def one_key(self) -> Settings:
+    def one_key(self) -> ElasticsearchSettings:
         if self.api_key and (self.username or self.bearer_token):
             raise ValueError("either api_key or username and password or bearer_token, not several")
         return self
@@ -69,8 +69,8 @@ class Bulk(BaseModel):
 
 
 class Elasticsearch(BatchSink):
-    Settings = Settings
-    settings: Settings
+    Settings = ElasticsearchSettings
+    settings: ElasticsearchSettings
 
     def __init__(self, settings: PluginSettings) -> None:
         super().__init__(settings)

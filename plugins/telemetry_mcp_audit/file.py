@@ -12,7 +12,7 @@ from telemetry_mcp_audit.batch import BatchSink
 from telemetry_mcp_audit.rotation import Rotated
 
 
-class Settings(PluginSettings):
+class FileSettings(PluginSettings):
     path: Path = Field(description="where to; older files are path.1, path.2 and so on")
     max_mb: int = Field(100, ge=1, description="how large a file becomes before the next one is begun")
     keep: int = Field(10, ge=1, le=1000, description="how many older files are kept")
@@ -20,8 +20,8 @@ class Settings(PluginSettings):
 
 
 class File(BatchSink):
-    Settings = Settings
-    settings: Settings
+    Settings = FileSettings
+    settings: FileSettings
 
     def __init__(self, settings: PluginSettings) -> None:
         super().__init__(settings)

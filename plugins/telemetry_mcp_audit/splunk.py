@@ -30,7 +30,7 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.1, 5.0
 TOO_LARGE = 413
 
 
-class Settings(EndpointSettings):
+class SplunkSettings(EndpointSettings):
     token: SecretStr = Field(description="of the HTTP Event Collector")
     index: str | None = Field(None, description="default: the token's own")
     source: str = "telemetry-mcp"
@@ -40,15 +40,15 @@ class Settings(EndpointSettings):
     ack_timeout: Duration = Field(60.0, description="until when a batch must be indexed")
 
     @model_validator(mode="after")
-    def by_token_only(self) -> Settings:
+    def by_token_only(self) -> SplunkSettings:
         if self.username or self.bearer_token:
             raise ValueError("token is what lets in: leave out username and bearer_token")
         return self
 
 
 class Splunk(BatchSink):
-    Settings = Settings
-    settings: Settings
+    Settings = SplunkSettings
+    settings: SplunkSettings
 
     def __init__(self, settings: PluginSettings) -> None:
         super().__init__(settings)
@@ -90,7 +90,7 @@ class Splunk(BatchSink):
         )
 
     async def settled(self, answer: dict[str, Any]) -> None:
-        """Wait until the batch is indexed, if the token says when; not asked, Splunk keeps its answers until full."""
+        """Wait until the batch is indexed, if the token tells; what is not fetched fills Splunk's memory."""
         ack = answer.get("ackId")
         if answer.get("code") != 0:
             raise ProtocolError("the answer is not that of an HTTP Event Collector: is its port (8088) in url?")

@@ -18,7 +18,7 @@ from telemetry_mcp_audit.message import Facility, Header, Severity, following
 TLS_PORT, TCP_PORT = 6514, 514
 
 
-class Settings(PluginSettings):
+class SyslogSettings(PluginSettings):
     host: str = Field(min_length=1, description="where the receiver is")
     port: int | None = Field(None, ge=1, le=65535, description="default: 6514, without TLS 514")
     tls: bool = Field(True, description="false: plain TCP, which anybody on the way can read and change")
@@ -35,7 +35,7 @@ class Settings(PluginSettings):
     timeout: Duration = Field(30.0, description="until when a batch must be confirmed")
 
     @model_validator(mode="after")
-    def certificates(self) -> Settings:
+    def certificates(self) -> SyslogSettings:
         if self.key_file and not self.cert_file:
             raise ValueError("key_file needs cert_file beside it")
         if not self.tls and (self.ca_file or self.cert_file or self.server_name):
@@ -44,8 +44,8 @@ class Settings(PluginSettings):
 
 
 class Syslog(BatchSink):
-    Settings = Settings
-    settings: Settings
+    Settings = SyslogSettings
+    settings: SyslogSettings
 
     def __init__(self, settings: PluginSettings) -> None:
         super().__init__(settings)
@@ -79,7 +79,7 @@ class Syslog(BatchSink):
         return self.header.framed(record, self.sequence)
 
 
-def trust(settings: Settings) -> ssl.SSLContext:
+def trust(settings: SyslogSettings) -> ssl.SSLContext:
     """The system's certificate authorities and the table's own, and who we are. ProtocolError for bad files."""
     context = ssl.create_default_context()
     try:

@@ -18,8 +18,12 @@ MODULES = (Path("/usr/lib/x86_64-linux-gnu/rsyslog"), Path("/usr/lib/rsyslog"), 
 START_S = 10.0
 
 DIRECT = 'main_queue(queue.type="Direct")'
-SAVING = 'main_queue(queue.type="LinkedList" queue.filename="waiting" queue.saveOnShutdown="on" queue.maxDiskSpace="1g")'
+SAVING = 'main_queue(queue.type="LinkedList" queue.filename="waiting" queue.saveOnShutdown="on"{more})'
 """The two that lose nothing at a stop; the plugin's README.md tells them to whoever runs rsyslog."""
+USUAL = 'main_queue(queue.type="FixedArray"{more})'
+"""What rsyslog has where nothing is said."""
+SLOW = ' queue.timeoutShutdown="10" queue.dequeueSlowdown="20000" queue.dequeueBatchSize="16"'
+"""Ends at once when it is told to, and is far behind then."""
 
 CONFIG = """\
 global(workDirectory="{folder}" maxMessageSize="64k" net.enableDNS="off" {tls})
@@ -51,8 +55,8 @@ FILES = (
 class RsyslogServer(Program):
     """`raw` are the messages as they came, `fields` what it understood of them, as JSON lines.
 
-    With `tls` it uses ca.pem, server.pem and server.key, which must be in `folder`; with `clients` whoever sends must
-    have a certificate of that authority.
+    With `tls` it uses ca.pem, server.pem and server.key, which must be in `folder`; with `clients` whoever sends
+    must have a certificate of that authority.
     """
 
     def __init__(self, folder: Path, *, tls: bool = False, clients: bool = False, queue: str = DIRECT) -> None:
@@ -69,7 +73,7 @@ class RsyslogServer(Program):
 
     def start(self) -> None:
         """Start, or start again at the same port with the same files; returns when it listens."""
-        # In /usr/sbin, which a user's PATH may lack. It says nothing at its start, so that there is no line to await.
+        # In /usr/sbin, which a user's PATH may lack. It says nothing at its start: there is no line to await.
         program = shutil.which("rsyslogd", path="/usr/sbin") or binary("rsyslogd", "rsyslog rsyslog-openssl")
         command = [program, "-n", "-f", str(self.folder / "rsyslog.conf"), "-i", str(self.folder / "pid")]
         with self.log.open("a") as log:
