@@ -54,9 +54,9 @@ async def send(stream: SocketStream, data: bytes, tls: ssl.SSLContext | None, se
     if tls is None:
         await stream.send(data)
     else:
-        # A FIN in the place of the receiver's close_notify could be anybody's, and is an error here.
-        secure = await TLSStream.wrap(stream, hostname=server_name, ssl_context=tls, standard_compatible=True)
+        secure = await TLSStream.wrap(stream, hostname=server_name, ssl_context=tls)
         await secure.send(data)
+        # A FIN in the place of the receiver's close_notify could be anybody's: it is an error here.
         await secure.unwrap()
     await stream.send_eof()
     try:

@@ -97,8 +97,10 @@ def listen() -> Iterator[Listen]:
     """Starts a receiver that does `receive` with the first connection; the port."""
     threads: list[threading.Thread] = []
 
-    def start(receive: Receive) -> int:
+    def start(receive: Receive, buffer: int = 0) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
+        if buffer:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         listening.settimeout(5)
 
         def serve() -> None:
@@ -187,6 +189,22 @@ async def test_a_receiver_that_never_closes_has_confirmed_nothing(listen: Listen
     try:
         with pytest.raises(SourceTimeoutError, match=r"did not confirm \d+ bytes within 0.2 s"):
             await syslog.write_batch(records(3))
+    finally:
+        ended.set()
+
+
+async def test_an_end_that_comes_while_our_bytes_are_still_on_the_way_is_not_believed(listen: Listen) -> None:
+    ended = threading.Event()
+
+    def receive(connection: socket.socket) -> None:
+        connection.shutdown(socket.SHUT_WR)
+        ended.wait(5)
+        connection.close()
+
+    syslog = Syslog(settings(port=listen(receive, buffer=4096), tls=False, timeout="300ms"))
+    try:
+        with pytest.raises(SourceTimeoutError):
+            await syslog.write_batch(records(300))
     finally:
         ended.set()
 
