@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from time import monotonic
+from collections.abc import Callable, Sequence
+from time import monotonic, sleep
 from typing import Any
 
 import anyio
@@ -47,6 +47,18 @@ async def hand_over(sink: AuditSink, all_of: Sequence[AuditRecord], size: int, w
             assert monotonic() < deadline, "it was never taken"
             await anyio.sleep(0.02)
     return failed
+
+
+async def soon(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
+    """Whether it comes true; looked at in a thread, as what it looks at may be files."""
+
+    def look() -> bool:
+        deadline = monotonic() + within_s
+        while not (found := condition()) and monotonic() < deadline:
+            sleep(0.01)
+        return found
+
+    return await anyio.to_thread.run_sync(look)
 
 
 async def taken(sink: AuditSink, batch: Sequence[AuditRecord]) -> bool:

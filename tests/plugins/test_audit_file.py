@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
+import anyio.lowlevel
 import pytest
 
 from telemetry_mcp import TelemetryError
@@ -41,19 +41,42 @@ def numbers(path: Path) -> list[int]:
     return [number_of(line) for one in (*older, path) for line in one.read_bytes().splitlines()]
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def files(path: Path) -> list[Path]:
+    """The file and the older ones beside it, the newest first."""
+    return sorted(path.parent.iterdir())
+
+
+def made(path: Path, content: bytes) -> None:
+    """A file that is there already."""
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def moved(path: Path, to: str) -> None:
+    path.rename(path.with_name(to))
+
+
 async def test_records_are_lines_and_what_a_restart_adds_comes_behind_them(sink: Sink, path: Path) -> None:
     for start in (0, 3):
         file = sink()
         await file.write_batch(records(2, first=start))
         await file.write(records(1, first=start + 2)[0])
         await file.close()
-    assert path.read_bytes() == b"".join(one.line + b"\n" for one in records(6))
+    assert content(path) == b"".join(one.line + b"\n" for one in records(6))
 
 
 async def test_only_the_owner_may_read_it(sink: Sink, path: Path) -> None:
     await sink().write_batch(records(1))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert mode(path) == 0o600
+    assert mode(path.parent) == 0o700
 
 
 async def test_rotation_loses_and_splits_nothing_and_keeps_each_file_below_its_size(
@@ -62,9 +85,9 @@ async def test_rotation_loses_and_splits_nothing_and_keeps_each_file_below_its_s
     file = sink(max_mb=1, keep=5)
     for start in range(0, 12_000, 700):
         await file.write_batch(records(700, first=start))
-    files = [path, *(path.with_name(f"audit.jsonl.{nth}") for nth in range(1, 5))]
-    assert sorted(path.parent.iterdir()) == sorted(files)
-    assert all(2**20 - 1000 < one.stat().st_size <= 2**20 for one in files[1:])
+    found = files(path)
+    assert [one.name for one in found] == ["audit.jsonl", *(f"audit.jsonl.{nth}" for nth in range(1, 5))]
+    assert all(2**20 - 1000 < one.stat().st_size <= 2**20 for one in found[1:])
     written = numbers(path)
     assert written == list(range(700 * 18))
 
@@ -73,39 +96,38 @@ async def test_only_so_many_older_files_are_kept_and_the_oldest_goes_first(sink:
     file = sink(max_mb=1, keep=2)
     for start in range(0, 20_000, 1000):
         await file.write_batch(records(1000, first=start))
-    assert {one.name for one in path.parent.iterdir()} == {"audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"}
+    assert [one.name for one in files(path)] == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
     written = numbers(path)
     assert written == list(range(written[0], 20_000))
     assert written[0] > 0
 
 
-async def test_one_batch_may_fill_several_files(path: Path) -> None:
+def test_one_batch_may_fill_several_files(path: Path) -> None:
     file = Rotated(path, most=100, keep=9, fsync=True)
     file.append([b"%040d\n" % nth for nth in range(9)])
-    assert [len(one.read_bytes().splitlines()) for one in sorted(path.parent.iterdir())] == [1, 2, 2, 2, 2]
+    assert [len(one.read_bytes().splitlines()) for one in files(path)] == [1, 2, 2, 2, 2]
 
 
-async def test_a_record_larger_than_a_file_has_one_for_itself(path: Path) -> None:
+def test_a_record_larger_than_a_file_has_one_for_itself(path: Path) -> None:
     file = Rotated(path, most=100, keep=9)
     file.append([b"small\n", b"x" * 500 + b"\n", b"small\n"])
-    assert [one.stat().st_size for one in sorted(path.parent.iterdir())] == [6, 501, 6]
+    assert [one.stat().st_size for one in files(path)] == [6, 501, 6]
 
 
 async def test_whoever_may_read_a_file_may_read_the_next_one(sink: Sink, path: Path) -> None:
     file = sink(max_mb=1)
     await file.write_batch(records(1))
-    path.chmod(0o640)
+    os.chmod(path, 0o640)
     await file.write_batch(records(4000, first=1))
-    assert path.with_name("audit.jsonl.1").exists()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [mode(one) for one in files(path)] == [0o640, 0o640]
 
 
 async def test_a_file_that_was_moved_away_is_followed_by_a_new_one(sink: Sink, path: Path) -> None:
     file = sink()
     await file.write_batch(records(2))
-    path.rename(path.with_name("audit.jsonl.1"))
+    moved(path, "audit.jsonl.1")
     await file.write_batch(records(2, first=2))
-    assert len(path.read_bytes().splitlines()) == 2
+    assert len(content(path).splitlines()) == 2
     assert numbers(path) == [0, 1, 2, 3]
 
 
@@ -113,23 +135,21 @@ async def test_half_a_record_that_a_crash_left_is_cut_off(
     sink: Sink, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = b"".join(one.line + b"\n" for one in records(3))
-    path.parent.mkdir()
-    path.write_bytes(whole + b'{"@timestamp":"2026-09-' + b"x" * 100_000)
+    made(path, whole + b'{"@timestamp":"2026-09-' + b"x" * 100_000)
     await sink().write_batch(records(2, first=3))
     assert numbers(path) == [0, 1, 2, 3, 4]
     assert "100023 bytes are cut off" in caplog.text
 
 
 async def test_a_file_of_somebody_else_is_left_alone(sink: Sink, path: Path) -> None:
-    path.parent.mkdir()
-    path.write_text("something else")
+    made(path, b"something else")
     with pytest.raises(TelemetryError, match="does not hold audit records"):
         await sink().write_batch(records(1))
-    assert path.read_text() == "something else"
+    assert content(path) == b"something else"
 
 
 async def test_what_is_no_file_is_refused(sink: Sink, path: Path) -> None:
-    path.parent.mkdir()
+    os.mkdir(os.path.dirname(path))
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -219,7 +239,7 @@ async def test_waiting_for_the_disk_holds_nobody_up(sink: Sink, path: Path) -> N
         nonlocal turns
         while True:
             turns += 1
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(turn)

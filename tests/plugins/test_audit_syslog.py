@@ -53,7 +53,13 @@ def test_facilities_and_severities_have_the_numbers_of_the_rfc() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "severity"),
-    [("answered", b"<190>"), ("refused", b"<189>"), ("denied", b"<188>"), ("limited", b"<188>"), ("new", b"<189>")],
+    [
+        ("answered", b"<190>"),
+        ("refused", b"<189>"),
+        ("denied", b"<188>"),
+        ("limited", b"<188>"),
+        ("new", b"<189>"),
+    ],
 )
 def test_an_outcome_has_its_severity(outcome: str, severity: bytes) -> None:
     assert severity in header().framed(record(1, outcome=outcome), 1)
@@ -165,9 +171,10 @@ async def test_a_receiver_that_closes_before_it_has_read_everything_is_not_belie
 
 async def test_what_was_on_the_way_when_the_receiver_closed_is_seen_after_its_end() -> None:
     """Reading says that it ended well: only the socket's state tells that it refused what came later."""
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(
-        listening.getsockname(), 5
-    ) as ours:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname(), 5) as ours,
+    ):
         theirs = listening.accept()[0]
         theirs.close()
         assert ours.recv(1) == b""

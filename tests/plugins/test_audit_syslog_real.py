@@ -13,7 +13,7 @@ import trustme
 
 from telemetry_mcp import SourceError, UpstreamError
 from telemetry_mcp_audit.syslog import Syslog
-from tests.plugins.audit_record import hand_over, number_of, record, records
+from tests.plugins.audit_record import hand_over, number_of, record, records, soon
 from tests.real.rsyslog import DIRECT, SAVING, SLOW, USUAL, RsyslogServer
 
 pytestmark = pytest.mark.real
@@ -76,9 +76,7 @@ async def test_nothing_is_lost_when_rsyslogd_is_stopped_in_the_middle(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(deliver)
-        with anyio.fail_after(10):
-            while not server.raw.exists() or server.raw.stat().st_size < HALF:
-                await anyio.sleep(0.005)
+        assert await soon(lambda: server.raw.exists() and server.raw.stat().st_size > HALF)
         await anyio.to_thread.run_sync(server.stop)
         stopped_at = len(numbers(server))
         await anyio.to_thread.run_sync(server.start)
@@ -103,10 +101,7 @@ async def test_what_rsyslogd_has_confirmed_survives_its_stop_with_the_queues_tha
     await sink(server).write_batch(records(400))
     server.stop()
     server.start()
-    with anyio.move_on_after(10 if survive else 1) as waiting:
-        while len(numbers(server)) < 400:
-            await anyio.sleep(0.02)
-    assert waiting.cancelled_caught is not survive
+    assert await soon(lambda: len(numbers(server)) == 400, 10 if survive else 1) is survive
 
 
 async def test_a_message_says_who_when_and_how_grave_and_carries_the_record_whole(start: Start) -> None:
