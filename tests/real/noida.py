@@ -1,4 +1,4 @@
-"""NOT Elasticsearch: noida-db, an emulator of it from PyPI (one author, pinned), as no registry here has the product.
+"""NOT Elasticsearch: noida-db, an emulator of it from PyPI (one author, pinned); no registry here has the product.
 It keeps documents, knows data streams, mappings and versions, and answers as 8.15 does."""
 
 from __future__ import annotations
