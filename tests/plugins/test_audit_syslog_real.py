@@ -98,10 +98,10 @@ async def test_what_rsyslogd_has_confirmed_survives_its_stop_with_the_queues_tha
     start: Start, queue: str, survive: bool
 ) -> None:
     server = start(queue=queue)
-    await sink(server).write_batch(records(400))
+    await sink(server).write_batch(records(1000))
     server.stop()
     server.start()
-    assert await soon(lambda: len(numbers(server)) == 400, 10 if survive else 1) is survive
+    assert await soon(lambda: len(numbers(server)) == 1000, 10 if survive else 1) is survive
 
 
 async def test_a_message_says_who_when_and_how_grave_and_carries_the_record_whole(start: Start) -> None:
