@@ -17,6 +17,7 @@ import fanout
 import http_calls
 import incidents
 import merging
+import sinks
 import sources
 import start
 import thinning
@@ -38,6 +39,7 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     thinning.measure,
     causes.measure,
     incidents.measure,
+    sinks.measure,
 )
 
 

@@ -181,7 +181,10 @@ def test_a_plugin_takes_public_names_only_and_nothing_of_another(path: Path) -> 
 def test_every_plugin_has_an_entry_point_of_its_name_and_the_other_way_round() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = project["entry-points"]["telemetry_mcp"]
-    assert declared == {plugin.name.removeprefix(PLUGIN_PREFIX): plugin.name for plugin in plugins()}
+    assert {module.partition(".")[0] for module in declared.values()} == {plugin.name for plugin in plugins()}
+    assert {name: module.removeprefix(PLUGIN_PREFIX).rpartition(".")[2] for name, module in declared.items()} == {
+        name: name for name in declared
+    }
 
 
 def test_the_public_names_are_sorted_complete_and_these() -> None:

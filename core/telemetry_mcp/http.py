@@ -166,6 +166,7 @@ class Http:
         params: Mapping[str, Any] | None = None,
         form: Mapping[str, Any] | None = None,
         json: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpReply:
         """Send one request and read its whole answer, whatever the status.
@@ -180,7 +181,7 @@ class Http:
         try:
             client = await self.opened()
             async with client.stream(
-                method, path, params=params, data=form, json=json, headers=headers
+                method, path, params=params, data=form, json=json, content=content, headers=headers
             ) as response:
                 body = await self.read(response)
                 lowered = {name.lower(): value for name, value in response.headers.items()}

@@ -48,8 +48,9 @@ class Api:
     async def send(self, method: str, path: str, form: Mapping[str, str]) -> HttpReply:
         """A reply of any status. Queries are posted, for they grow longer than an URL may be."""
         fields = {**self.settings.kind.params, **self.settings.params, **form}
-        where = "form" if method == "POST" else "params"
-        return await self.http.request(method, f"/api/v1/{path}", **{where: fields})
+        if method == "POST":
+            return await self.http.request(method, f"/api/v1/{path}", form=fields)
+        return await self.http.request(method, f"/api/v1/{path}", params=fields)
 
     async def query(self, path: str, form: Mapping[str, str]) -> Answer:
         reply = await self.request("POST", path, form)

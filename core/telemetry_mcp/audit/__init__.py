@@ -54,6 +54,9 @@ class AuditSink:
 
     Settings: ClassVar[type[PluginSettings]] = PluginSettings
 
+    takes_stdout: ClassVar[bool] = False
+    """Whether it writes to stdout. Under stdio that is the protocol's: such a sink is refused there."""
+
     def __init__(self, settings: PluginSettings) -> None:
         self.settings = settings
 

@@ -30,7 +30,7 @@ def stdio(config: Config) -> None:
 
     # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
     with aside():
-        server = server_over(config)
+        server = server_over(config, stdout_taken=True)
     anyio.run(run)
 
 

@@ -16,9 +16,9 @@ from mcp.server import MCPServer
 from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import ENV_PATH, Config, locate, read
 from telemetry_mcp.engine import Engine, opened
-from telemetry_mcp.errors import ConfigError, TelemetryError
+from telemetry_mcp.errors import ConfigError, Problem, TelemetryError
 from telemetry_mcp.model import Outcome
-from telemetry_mcp.registry import load
+from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.server.app import build
 from telemetry_mcp.source import now_ms
 
@@ -150,11 +150,28 @@ def web_address(text: str) -> str:
     return text
 
 
+def writers_to_stdout(config: Config, registry: Registry) -> list[Problem]:
+    valid = 'Under stdio that is the protocol\'s: use plugin = "file", or serve with --transport http'
+    return [
+        Problem(str(config.path), f"audit.{name}", "plugin", "writes to stdout", valid)
+        for name, sink in registry.sinks.items()
+        if sink.takes_stdout
+    ]
+
+
 def server_over(
-    config: Config, observe: Callable[[Outcome[Any]], None] = lambda outcome: None
+    config: Config,
+    observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
+    *,
+    stdout_taken: bool = False,
 ) -> MCPServer[Engine]:
-    """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts."""
+    """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts.
+
+    `stdout_taken`: stdout is the protocol's, so that nothing else may write to it.
+    """
     registry = load(config)
+    if stdout_taken and (problems := writers_to_stdout(config, registry)):
+        raise ConfigError(problems)
     server = build(lambda: opened(config, registry=registry, observe=observe))
     gc.freeze()
     gc.enable()
