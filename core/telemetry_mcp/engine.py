@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from cachetools import LRUCache, TTLCache
 
 from telemetry_mcp.access.policy import Policy
-from telemetry_mcp.cache import size
+from telemetry_mcp.cache import MemoryCache, size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Asking, Fanout
 from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
+from telemetry_mcp.shared.fleet import Fleet, joined
 from telemetry_mcp.source import now_ms
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ class Engine:
     """Whether a service may be seen, as far as the caller is concerned."""
     remarks: tuple[str, ...] = ()
     """What every answer should warn of."""
+    fleet: Fleet | None = None
+    """What is shared with other instances; None for an engine that was not opened, or is one caller's view."""
 
     @property
     def front(self) -> Asking:
@@ -97,9 +100,15 @@ async def opened(
     Raises ConfigError when the configuration cannot be used. `registry` replaces the configured sources.
     """
     sources = registry or load(config)
+    near = MemoryCache(config.cache.max_mb)
+    settings = [(instance.name, instance.source.settings) for instance in sources.instances]
     try:
-        async with Fanout(sources, settings=config.cache, clock_ms=clock_ms, observe=observe) as fanout:
-            seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
-            yield Engine(config, sources, fanout, clock_ms, seen)
+        async with joined(config.redis, near, settings, clock_ms=clock_ms, file=str(config.path)) as fleet:
+            for instance in sources.instances if fleet.hints else ():
+                fleet.hints.watch(instance.name, instance.guard.breaker, instance.guard.pause, instance.redact)
+            options: Any = {"turns": fleet.turns, "clock_ms": clock_ms, "observe": observe}
+            async with Fanout(sources, fleet.cache, config.cache, **options) as fanout:
+                seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
+                yield Engine(config, sources, fanout, clock_ms, seen, fleet=fleet)
     finally:
         await sources.close()

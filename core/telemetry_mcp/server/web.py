@@ -86,6 +86,7 @@ def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettin
         streamable_http_path=PATH,
         max_request_body_size=MAX_REQUEST_BYTES,
         transport_security=allowed,
+        stateless_http=bool(settings.stateless),
     )
     check = TransportSecurityMiddleware(allowed)
 

@@ -20,6 +20,7 @@ from telemetry_mcp.errors import ConfigError, TelemetryError
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.registry import load
 from telemetry_mcp.server.app import build
+from telemetry_mcp.server.state import sealing
 from telemetry_mcp.source import now_ms
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def server_over(
 ) -> MCPServer[Engine]:
     """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts."""
     registry = load(config)
-    server = build(lambda: opened(config, registry=registry, observe=observe))
+    server = build(lambda: opened(config, registry=registry, observe=observe), sealing(config.access))
     gc.freeze()
     gc.enable()
     return server
