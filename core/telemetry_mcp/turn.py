@@ -12,7 +12,7 @@ from telemetry_mcp.cache import Entry
 
 
 class Turn(Protocol):
-    """One question that is about to be asked. `take`, then ask if it hands over nothing, then `end` in any case."""
+    """One question that is about to be asked. `take`, ask if that hands over nothing, `end` in any case."""
 
     async def take(self, longest_s: float) -> Entry | None:
         """None: ask. An entry: another instance has just been answered this. May wait for that, at most

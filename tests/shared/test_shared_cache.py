@@ -15,7 +15,10 @@ from telemetry_mcp.errors import UpstreamError
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.model import Outcome, Reply, Series, Service
 from telemetry_mcp.question import ServiceQuery, Window
+from telemetry_mcp.setting import HttpSettings
 from telemetry_mcp.shared.cache import SharedCache
+from telemetry_mcp.shared.fleet import fingerprint
+from tests.real.moment import until
 
 if TYPE_CHECKING:
     from tests.real.redis import RedisServer
@@ -35,12 +38,6 @@ async def finding() -> Reply[Service]:
 async def ask(member: Member, **options: Any) -> Outcome[Service]:
     (outcome,) = await member.fanout.ask(SERVICES, Deadline(20), **options)
     return outcome
-
-
-async def until(happened: Any) -> None:
-    with fail_after(5):
-        while not await happened():
-            await anyio.sleep(0.005)
 
 
 async def held(redis: RedisServer, pattern: str) -> list[bytes]:
@@ -175,6 +172,18 @@ async def test_instances_whose_sources_differ_do_not_share_answers(
     assert (source.calls, other.calls) == (1, 1)
 
 
+def test_the_fingerprint_tells_sources_apart_and_gives_no_secret_away() -> None:
+    def one(**changed: Any) -> tuple[str, HttpSettings]:
+        settings = {"plugin": "x", "url": "http://a", "bearer_token": "first-token"}
+        return "name", HttpSettings.model_validate({**settings, **changed})
+
+    variants = [one(), one(url="http://b"), one(bearer_token="other-token"), one(metrics={"cpu": "up"})]
+    prints = [fingerprint([variant]) for variant in variants] + [fingerprint([("other", one()[1])])]
+    assert len(set(prints)) == len(prints)
+    assert prints[0] == fingerprint([one()])
+    assert all(len(text) == 24 for text in prints)
+
+
 # ---- one upstream call
 
 
@@ -192,9 +201,8 @@ class Gated:
 
 async def waiting(member: Member) -> None:
     """Returns when a question of the member waits for another instance."""
-    with fail_after(5):
-        while not [f for f in member.fanout.flights.values() if not f.asking] or member.turns.held:
-            await anyio.sleep(0.005)
+    flights = member.fanout.flights
+    await until(lambda: any(not flight.asking for flight in flights.values()) and not member.turns.held)
 
 
 async def test_a_question_under_way_at_one_instance_is_waited_for_at_the_other(
@@ -217,6 +225,21 @@ async def test_a_question_under_way_at_one_instance_is_waited_for_at_the_other(
     assert source.calls == 1
     assert [outcome.reply for outcome in answers] == [FOUND, FOUND]
     assert await held(redis, "*:lease:*") == []
+
+
+async def test_an_answer_that_came_between_the_look_and_the_turn_is_not_asked_for_again(
+    redis: RedisServer, join: Join, upstream: type[Upstream]
+) -> None:
+    async with join(redis.url, upstream(finding)) as one, join(redis.url, upstream(finding)) as two:
+        await one.fleet.cache.put(KEY, Entry(FOUND, 1), 60)
+        turn = two.turns(KEY)
+        assert await turn.take(5) == Entry(FOUND, 1)
+        turn.end()
+        await until(lambda: released(redis))
+
+
+async def released(redis: RedisServer) -> bool:
+    return not await held(redis, "*:lease:*")
 
 
 async def test_a_fresh_call_does_not_wait_for_what_another_instance_is_asking(
@@ -251,13 +274,16 @@ async def test_when_the_one_that_asked_fails_the_others_ask_for_themselves(
         answers.append(await ask(member))
 
     one_source, two_source = upstream(failing), upstream(finding)
-    async with join(redis.url, one_source) as one, join(redis.url, two_source) as two:
-        async with create_task_group() as tasks:
-            tasks.start_soon(asking, one)
-            await asked.wait()
-            tasks.start_soon(asking, two)
-            await waiting(two)
-            may_fail.set()
+    async with (
+        join(redis.url, one_source) as one,
+        join(redis.url, two_source) as two,
+        create_task_group() as tasks,
+    ):
+        tasks.start_soon(asking, one)
+        await asked.wait()
+        tasks.start_soon(asking, two)
+        await waiting(two)
+        may_fail.set()
     assert {outcome.status for outcome in answers} == {"ok", "failed"}
     assert two_source.calls == 1
 

@@ -47,7 +47,11 @@ class Life:
 
 
 class Mortal:
-    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off."""
+    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off.
+
+    A stream that answers a POST begins with its first event, not before: until then a balancer may still put the
+    request to another instance, should this one die.
+    """
 
     def __init__(self, app: ASGIApp, life: Life) -> None:
         self.app = app
@@ -58,10 +62,16 @@ class Mortal:
             await self.app(scope, receive, send)
             return
         begun = complete = False
+        held: list[Message] = []
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
+            if scope["method"] == "POST" and begins_stream(message):
+                held.append(message)
+                return
             begun = True
+            while held:
+                await send(held.pop())
             complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
@@ -77,6 +87,13 @@ class Mortal:
             await PlainTextResponse("the server has ended", 503)(scope, receive, send)
         elif not complete:
             await send({"type": "http.response.body"})
+
+
+def begins_stream(message: Message) -> bool:
+    headers = dict(message.get("headers", ()))
+    return (
+        message["type"] == "http.response.start" and headers.get(b"content-type", b"")[:17] == b"text/event-stream"
+    )
 
 
 def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, life: Life) -> ASGIApp:

@@ -1,4 +1,4 @@
-"""What this instance shares with the others of its fleet: one object, which does nothing where there is no Redis."""
+"""What this instance shares with the others of its fleet: one object, which does nothing without Redis."""
 
 from __future__ import annotations
 
