@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 from tests.real.program import Program, binary, free_port
 
@@ -45,7 +41,7 @@ class Nginx(Program):
     def start(self) -> None:
         path = self.folder / "nginx.conf"
         path.write_text(self.config(), encoding="utf-8")
-        program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx") or binary("nginx", "nginx-light")
+        program = binary(shutil.which("nginx") or "/usr/sbin/nginx", "nginx-light")
         self.launch(
             [program, "-c", path, "-p", self.folder, "-e", "stderr", "-g", "error_log stderr notice;"],
             "start worker process ",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -113,12 +112,16 @@ StartHouse = Callable[..., House]
 
 @pytest.fixture
 def start_house(redis: RedisServer, tmp_path: Path) -> Iterator[StartHouse]:
-    """Starts `size` instances over a source that takes `slow_s` to answer; all are killed at the end."""
+    """Starts `size` instances over sources that take `slow_s` and `and_slow_s`; all are killed at the end."""
     houses: list[House] = []
 
-    def start(size: int = 2, slow_s: float = 0.0, **options: Any) -> House:
+    def start(size: int = 2, slow_s: float = 0.0, and_slow_s: float | None = None, **options: Any) -> House:
         (tmp_path / "counted.py").write_text(SOURCE.replace("SLOW", str(slow_s)))
-        (tmp_path / "plugins.toml").write_text(CONFIG.format(url=redis.url))
+        config = CONFIG.format(url=redis.url)
+        if and_slow_s is not None:
+            (tmp_path / "other.py").write_text(SOURCE.replace("SLOW", str(and_slow_s)))
+            config += '[sources.other]\nplugin = "./other.py"\ntimeout = "30s"\n'
+        (tmp_path / "plugins.toml").write_text(config)
         ports = [free_port() for _ in range(size)]
         house = House(tmp_path, ports, Nginx(tmp_path, ports, **options))
         houses.append(house)
@@ -247,8 +250,32 @@ async def test_without_retries_no_more_is_lost_than_what_the_killed_instance_hel
                 calls.start_soon(one)
             await until(lambda: len(house.asked) == 2)
             await asyncio.to_thread(house.end, 0, signal.SIGKILL)
-    assert statuses[502] <= 5
+    assert 0 < statuses[502] <= 5
     assert statuses[200] + statuses[502] == 10
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_that_had_told_of_its_progress_ends_with_an_error_when_its_instance_dies(
+    start_house: StartHouse, mode: str
+) -> None:
+    house = start_house(2, slow_s=0.0, and_slow_s=20.0)
+    told = anyio.Event()
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.set()
+
+    async def ask() -> None:
+        async with Client(house.nginx.url, mode=mode) as client:
+            await client.list_tools()
+            with pytest.raises(MCPError, match="ended without a response"):
+                await client.call_tool("list_services", {"deadline_s": 15}, progress_callback=tell)
+
+    with anyio.fail_after(10):
+        async with create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await told.wait()
+            for nth in range(2):
+                await asyncio.to_thread(house.end, nth, signal.SIGKILL)
 
 
 async def test_a_rolling_restart_under_load_loses_nothing(start_house: StartHouse) -> None:
