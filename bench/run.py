@@ -16,6 +16,7 @@ import decode
 import fanout
 import http_calls
 import incidents
+import instances
 import merging
 import sources
 import start
@@ -38,6 +39,7 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     thinning.measure,
     causes.measure,
     incidents.measure,
+    instances.measure,
 )
 
 
