@@ -104,11 +104,19 @@ async def opened(
     settings = [(instance.name, instance.source.settings) for instance in sources.instances]
     try:
         async with joined(config.redis, near, settings, clock_ms=clock_ms, file=str(config.path)) as fleet:
-            for instance in sources.instances if fleet.hints else ():
-                fleet.hints.watch(instance.name, instance.guard.breaker, instance.guard.pause, instance.redact)
-            options: Any = {"turns": fleet.turns, "clock_ms": clock_ms, "observe": observe}
-            async with Fanout(sources, fleet.cache, config.cache, **options) as fanout:
+            heed(fleet, sources)
+            kept, turns = fleet.cache, fleet.turns
+            async with Fanout(
+                sources, kept, config.cache, turns=turns, clock_ms=clock_ms, observe=observe
+            ) as fanout:
                 seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
                 yield Engine(config, sources, fanout, clock_ms, seen, fleet=fleet)
     finally:
         await sources.close()
+
+
+def heed(fleet: Fleet, sources: Registry) -> None:
+    """Let the sources' guards tell the other instances of trouble, and hear of theirs."""
+    if fleet.hints is not None:
+        for instance in sources.instances:
+            fleet.hints.watch(instance.name, instance.guard.breaker, instance.guard.pause, instance.redact)

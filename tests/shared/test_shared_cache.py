@@ -146,7 +146,7 @@ async def test_garbage_in_redis_is_asked_for_again_and_replaced(
 
 
 async def replaced(client: Redis, member: Member) -> bool:
-    raw = await client.get(member.turns.cache.name(KEY))
+    raw: Any = await client.get(member.turns.cache.name(KEY))
     return bool(raw and raw.startswith(b"TMP"))
 
 

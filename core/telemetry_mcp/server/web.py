@@ -15,6 +15,7 @@ from anyio import CancelScope
 from mcp.server import MCPServer
 from mcp.server.subscriptions import ListenHandler
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -35,11 +36,17 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Life:
-    """`ready` is what /readyz tells; `open` are the requests under way."""
+    """`ready` is what /readyz tells; `open` are the requests under way, `standing` those of them that are streams
+    which answer nothing: what an older client keeps open for as long as it lives."""
 
     def __init__(self) -> None:
         self.ready = False
         self.open: set[CancelScope] = set()
+        self.standing: set[CancelScope] = set()
+
+    def hang_up(self) -> None:
+        for request in self.standing:
+            request.cancel()
 
     def give_up(self) -> None:
         for request in self.open:
@@ -66,9 +73,11 @@ class Mortal:
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
-            if scope["method"] == "POST" and begins_stream(message):
-                held.append(message)
-                return
+            if begins_stream(message):
+                if scope["method"] == "POST":
+                    held.append(message)
+                    return
+                self.life.standing.add(request)
             begun = True
             while held:
                 await send(held.pop())
@@ -81,6 +90,7 @@ class Mortal:
                 await self.app(scope, receive, sending)
             finally:
                 self.life.open.discard(request)
+                self.life.standing.discard(request)
         if not request.cancelled_caught:
             return
         if not begun:
@@ -90,9 +100,10 @@ class Mortal:
 
 
 def begins_stream(message: Message) -> bool:
-    headers = dict(message.get("headers", ()))
-    return (
-        message["type"] == "http.response.start" and headers.get(b"content-type", b"")[:17] == b"text/event-stream"
+    if message["type"] != "http.response.start":
+        return False
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"]
     )
 
 
@@ -181,6 +192,7 @@ class Graceful(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.life.ready = False
         self.ending()
+        self.life.hang_up()
         if self.listeners is not None:
             self.listeners.close()
         # uvicorn would keep the signal and send it to the process again, once all is closed.
@@ -208,6 +220,8 @@ async def run(
     `ready` is called once connections are accepted and signals are heeded, `ending` when a signal has come.
     """
     life = Life()
+    # It would cut every stream off at the signal, also those that a call under way is to be answered by.
+    AppStatus.disable_automatic_graceful_drain()
     config = uvicorn.Config(
         application(server, metrics, settings, life),
         access_log=False,

@@ -195,7 +195,7 @@ def connect(settings: RedisSettings, file: str) -> Redis:
     from redis.backoff import NoBackoff
 
     assert settings.url is not None
-    tls = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}
+    tls: dict[str, Any] = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}
     return Redis.from_url(
         settings.url.get_secret_value(),
         socket_timeout=None,  # a command's whole time is bounded by the link, a subscription waits for ever

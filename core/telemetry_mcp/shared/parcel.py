@@ -179,7 +179,7 @@ def pack(entry: Entry, ttl_s: float) -> bytes | None:
     except (TypeError, ValueError, AttributeError):
         return None
     head += b" " * (-len(head) % WORD)
-    body = b"".join([head, *(memoryview(one).cast("B") for one in arrays if len(one))])
+    body = b"".join([head, *(one.tobytes() for one in arrays)])
     if len(body) + FRONT.size > MOST_BYTES:
         return None
     return FRONT.pack(MAGIC, VERSION, SCHEMA, crc32(body), len(head)) + body

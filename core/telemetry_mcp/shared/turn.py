@@ -52,8 +52,11 @@ class SharedTurns:
         while True:
             await anyio.sleep(self.lease_s / RENEWALS)
             if self.held:
-                tokens, keys = [*self.held], [*self.held.values()]
-                await self.link.run(lambda r, k=keys, t=tokens: r.eval(RENEW, len(k), *k, self.lease_ms, *t))
+                await self.link.run(self.renewed)
+
+    async def renewed(self, redis: Client) -> None:
+        tokens, leases = [*self.held], [*self.held.values()]
+        await redis.eval(RENEW, len(leases), *leases, self.lease_ms, *tokens)
 
 
 class SharedTurn:
