@@ -35,6 +35,8 @@ class Nginx(Program):
         if not self.retries:
             text = re.sub(r"proxy_next_upstream .*;", "proxy_next_upstream off;", text)
         kept = "".join(f"{kind}_temp_path {self.folder / kind};\n" for kind in TEMPORARY)
+        # Not to stderr, which nobody reads any more once it has started: a full pipe would stop it.
+        kept += f"error_log {self.folder / 'error.log'};\n"
         own = f"daemon off;\npid {self.folder / 'pid'};\nworker_processes 1;\n"
         return own + text.replace("worker_processes auto;\n", "").replace("http {\n", "http {\n" + kept, 1)
 
