@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -40,6 +40,8 @@ async def test_the_user_that_it_makes_may_do_all_that_is_done_and_nothing_else(
 ) -> None:
     (rules,) = re.findall(r"^user telemetry (.*)$", TEXT, re.MULTILINE)
     url = redis.url.replace("redis://", f"redis://telemetry:{PASSWORD}@")
+    admin: Any
+    client: Any
     async with Redis.from_url(redis.url) as admin:
         await admin.execute_command("ACL", "SETUSER", "telemetry", *rules.split())
         async with (

@@ -221,7 +221,7 @@ async def run(
     """
     life = Life()
     # It would cut every stream off at the signal, also those that a call under way is to be answered by.
-    AppStatus.disable_automatic_graceful_drain()
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
         application(server, metrics, settings, life),
         access_log=False,
