@@ -16,6 +16,7 @@ import decode
 import fanout
 import http_calls
 import incidents
+import instances
 import merging
 import sinks
 import sources
@@ -40,6 +41,7 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     causes.measure,
     incidents.measure,
     sinks.measure,
+    instances.measure,
 )
 
 

@@ -20,7 +20,7 @@ LAYERS = (
     {"clock", "problem", "question", "secret", "setting"},
     {"quota", "rate"},
     {"allowance", "breaker", "cache", "catalog", "client", "gather", "look", "thread"},
-    {"http", "objective"},
+    {"http", "objective", "turn"},
     {"access", "audit", "shared"},
     {"config", "detector", "source"},
     {"guard", "hookspecs"},

@@ -69,6 +69,10 @@ class ServerSettings(Strict):
                 ) from None
         return proxies
 
+    stateless: bool | None = Field(
+        None, description="keep no sessions of older clients (default: with [redis] url, where there are others)"
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class PluginTable:
@@ -160,16 +164,16 @@ class Reader:
                 self.report(name, "", "no such table", f"Valid: {', '.join(f'[{t}]' for t in TABLES)}")
         defaults, catalog = self.defaults(), self.catalog()
         sources = list(self.plugins("sources"))
-        objectives = self.objectives(catalog, sources, defaults)
+        objectives, redis = self.objectives(catalog, sources, defaults), self.table(RedisSettings, "redis")
         return Config(
             path=self.path,
             defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
-            server=self.table(ServerSettings, "server"),
+            server=self.server(redis),
             access=self.access(),
             limits=self.table(LimitSettings, "limits"),
             spool=self.table(SpoolSettings, "spool"),
-            redis=self.table(RedisSettings, "redis"),
+            redis=redis,
             catalog=Catalog({**catalog.metrics, **objectives.metrics}),
             objectives=objectives.objectives,
             dependencies=dict(self.dependencies()),
@@ -182,6 +186,10 @@ class Reader:
     def table(self, model: type[M], name: str) -> M:
         raw = self.document.get(name, {})
         return self.validated(model, name, raw) or model()
+
+    def server(self, redis: RedisSettings) -> ServerSettings:
+        made = self.table(ServerSettings, "server")
+        return made if made.stateless is not None else made.model_copy(update={"stateless": redis.url is not None})
 
     def defaults(self) -> Defaults:
         made = self.table(Defaults, "defaults")

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cachetools import LRUCache, TTLCache
 
 from telemetry_mcp.access.policy import Policy
-from telemetry_mcp.cache import size
+from telemetry_mcp.cache import MemoryCache, size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Asking, Fanout
 from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
+from telemetry_mcp.shared import counter
+from telemetry_mcp.shared.fleet import Fleet, joined
 from telemetry_mcp.source import now_ms
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Engine:
     """What every answer should warn of."""
     counters: Storage | None = None
     """Where several instances count their callers' calls together; None: each counts for itself."""
+    fleet: Fleet | None = None
+    """What is shared with other instances; None for an engine that was not opened, or is one caller's view."""
 
     @property
     def front(self) -> Asking:
@@ -111,9 +115,25 @@ async def opened(
     Raises ConfigError when the configuration cannot be used. `registry` replaces the configured sources.
     """
     sources = registry or load(config)
+    near, storage = MemoryCache(config.cache.max_mb), counter.counters(config.redis)
+    sources.share(storage)
+    settings = [(instance.name, instance.source.settings) for instance in sources.instances]
     try:
-        async with Fanout(sources, settings=config.cache, clock_ms=clock_ms, observe=observe) as fanout:
-            seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
-            yield Engine(config, sources, fanout, clock_ms, seen)
+        async with joined(config.redis, near, settings, clock_ms=clock_ms, file=str(config.path)) as fleet:
+            heed(fleet, sources)
+            kept, turns = fleet.cache, fleet.turns
+            async with Fanout(
+                sources, kept, config.cache, turns=turns, clock_ms=clock_ms, observe=observe
+            ) as fanout:
+                seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
+                yield Engine(config, sources, fanout, clock_ms, seen, counters=storage, fleet=fleet)
     finally:
+        await counter.close(storage)
         await sources.close()
+
+
+def heed(fleet: Fleet, sources: Registry) -> None:
+    """Let the sources' guards tell the other instances of trouble, and hear of theirs."""
+    if fleet.hints is not None:
+        for instance in sources.instances:
+            fleet.hints.watch(instance.name, instance.guard.breaker, instance.guard.pause, instance.redact)

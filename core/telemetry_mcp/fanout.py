@@ -28,6 +28,7 @@ from telemetry_mcp.question import Question
 from telemetry_mcp.quota import LANE
 from telemetry_mcp.registry import Instance, Registry
 from telemetry_mcp.source import now_ms
+from telemetry_mcp.turn import OwnTurn, Turns
 
 T = TypeVar("T")
 
@@ -82,12 +83,17 @@ class Waiter:
 @dataclass(eq=False, slots=True)
 class Flight:
     """One upstream call under way, and the calls that wait for it. It goes by the incident lane (`lane`) if one of
-    them does."""
+    them does.
+
+    It may be another instance that is asking: while there is `patience` that is waited for.
+    """
 
     key: str
     source: str
     lane: bool = False
+    asking: bool = False
     scope: CancelScope = field(default_factory=CancelScope)
+    patience: CancelScope = field(default_factory=CancelScope)
     waiters: set[Waiter] = field(default_factory=set)
 
 
@@ -129,12 +135,14 @@ class Fanout:
         cache: Cache | None = None,
         settings: CacheSettings | None = None,
         *,
+        turns: Turns = OwnTurn,
         clock_ms: Callable[[], int] = now_ms,
         observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
     ) -> None:
         self.registry = registry
         self.settings = settings or CacheSettings()
         self.cache: Cache = cache or MemoryCache(self.settings.max_mb)
+        self.turns = turns
         self.clock_ms = clock_ms
         self.observe = observe
         self.flights: dict[str, Flight] = {}
@@ -184,7 +192,7 @@ class Fanout:
                     if enough is not None and enough(outcome):
                         return [outcomes[i.name] for i in instances if i.name in outcomes]
         finally:
-            given_up = {flight.source for flight in flights if self.leave(flight, waiter)}
+            given_up = {flight.source for flight in flights if self.leave(flight, waiter) and flight.asking}
         for instance in instances:
             if instance.name in asked and instance.name not in outcomes:
                 outcomes[instance.name] = late(instance, deadline.seconds, had_s)
@@ -223,6 +231,8 @@ class Fanout:
             if flight is None:
                 flight = self.flights[key] = Flight(key, instance.name)
                 self.tasks.start_soon(self.fly, flight, instance, asked[instance.name])
+            if fresh:
+                flight.patience.cancel()  # what others are answered may be older than this call
             # The flight's task has the context of the fan-out, in which there is no lane.
             flight.lane = flight.lane or LANE.get()
             flight.waiters.add(waiter)
@@ -242,20 +252,31 @@ class Fanout:
         return True
 
     async def fly(self, flight: Flight, instance: Instance, question: Question[Any]) -> None:
+        turn = self.turns(flight.key)
         try:
             with flight.scope:
-                outcome = await self.outcome(instance, question, lambda: flight.lane)
-                self.land(flight, outcome)
-                if outcome.failure is None:
-                    entry = Entry(outcome.reply, self.clock_ms())
-                    await self.cache.put(
-                        flight.key, entry, ttl_s(question, outcome.reply, self.settings, entry.at_ms)
-                    )
+                entry = None
+                with flight.patience:
+                    entry = await turn.take(instance.guard.timeout_s)
+                if entry is not None:
+                    self.land(flight, self.aged(instance, entry))
+                else:
+                    await self.fly_alone(flight, instance, question)
         except get_cancelled_exc_class() as error:
             if self.tasks.cancel_scope.cancel_called:
                 raise
             # Nobody cancelled it: the plugin raised this itself, and it would end the whole fan-out.
             self.land(flight, failed(instance, error, None))
+        finally:
+            turn.end()
+
+    async def fly_alone(self, flight: Flight, instance: Instance, question: Question[Any]) -> None:
+        flight.asking = True
+        outcome = await self.outcome(instance, question, lambda: flight.lane)
+        self.land(flight, outcome)
+        if outcome.failure is None:
+            entry = Entry(outcome.reply, self.clock_ms())
+            await self.cache.put(flight.key, entry, ttl_s(question, outcome.reply, self.settings, entry.at_ms))
 
     def land(self, flight: Flight, outcome: Outcome[Any]) -> None:
         if self.flights.get(flight.key) is flight:

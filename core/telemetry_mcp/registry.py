@@ -21,6 +21,7 @@ from telemetry_mcp.problem import problems_of
 from telemetry_mcp.quota import Quota
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import HttpSettings, PluginSettings, SourceSettings
+from telemetry_mcp.shared.link import unusable
 from telemetry_mcp.source import Context, Source
 from telemetry_mcp.text import clean
 
@@ -132,6 +133,8 @@ def sound(config: Config) -> Registry:
         unusable=tuple(loader.absent),
     )
     loader.check_owners()
+    if problem := unusable(config.redis, str(config.path)):
+        config.problems.append(problem)
     return registry
 
 

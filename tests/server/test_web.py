@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -148,12 +149,13 @@ async def test_calls_are_counted_by_tool_and_by_source(served: Served, http: htt
     assert count('telemetry_mcp_tool_calls_total{outcome="tool_error",tool="no_such_tool"}') == 0
 
 
-async def test_a_call_under_way_is_finished_before_the_server_ends(serve: Serve, gate: Gate) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_under_way_is_finished_before_the_server_ends(serve: Serve, gate: Gate, mode: str) -> None:
     served = serve("--config", str(gate.config))
     services: list[str] = []
 
     async def ask() -> None:
-        async with Client(served.url) as client:
+        async with Client(served.url, mode=mode) as client:
             await client.list_tools()  # it would ask for them after the call, when nobody listens any more
             result = await client.call_tool("list_services", {})
             assert result.structured_content
@@ -165,9 +167,23 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(serve: Serve,
             await gate.asked.wait()
             served.process.send_signal(signal.SIGTERM)
             await refused(served.url)
+            await anyio.sleep(0.7)  # the SDK's library for streams looks every half second whether to cut them off
             gate.may_answer.set()
         assert await asyncio.to_thread(served.end) in (0, -signal.SIGTERM)
     assert services == ["checkout"]
+
+
+def test_a_stream_that_an_older_client_keeps_open_does_not_hold_up_the_end(serve: Serve) -> None:
+    served = serve("--demo")
+    with httpx.Client(base_url=served.root, trust_env=False, timeout=10) as client:
+        first = client.post("/mcp", json=initialize("2025-11-25"), headers=BOTH)
+        session = {"mcp-session-id": first.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+        with client.stream("GET", "/mcp", headers={"accept": "text/event-stream", **session}) as stream:
+            assert stream.status_code == 200
+            started = time.monotonic()
+            served.end()
+            assert time.monotonic() - started < 5
+            assert [*stream.iter_lines()] == []
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -15,6 +15,7 @@ from anyio import CancelScope
 from mcp.server import MCPServer
 from mcp.server.subscriptions import ListenHandler
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -43,11 +44,17 @@ NOBODY_IS_ASKED = AccessSettings()
 
 
 class Life:
-    """`ready` is what /readyz tells; `open` are the requests under way."""
+    """`ready` is what /readyz tells; `open` are the requests under way, `standing` those of them that are streams
+    which answer nothing: what an older client keeps open for as long as it lives."""
 
     def __init__(self) -> None:
         self.ready = False
         self.open: set[CancelScope] = set()
+        self.standing: set[CancelScope] = set()
+
+    def hang_up(self) -> None:
+        for request in self.standing:
+            request.cancel()
 
     def give_up(self) -> None:
         for request in self.open:
@@ -55,7 +62,11 @@ class Life:
 
 
 class Mortal:
-    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off."""
+    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off.
+
+    A stream that answers a POST begins with its first event, not before: until then a balancer may still put the
+    request to another instance, should this one die.
+    """
 
     def __init__(self, app: ASGIApp, life: Life) -> None:
         self.app = app
@@ -66,10 +77,18 @@ class Mortal:
             await self.app(scope, receive, send)
             return
         begun = complete = False
+        held: list[Message] = []
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
+            if begins_stream(message):
+                if scope["method"] == "POST":
+                    held.append(message)
+                    return
+                self.life.standing.add(request)
             begun = True
+            while held:
+                await send(held.pop())
             complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
@@ -79,12 +98,21 @@ class Mortal:
                 await self.app({**scope, REQUEST: request}, receive, sending)
             finally:
                 self.life.open.discard(request)
+                self.life.standing.discard(request)
         if not request.cancelled_caught:
             return
         if not begun:
             await PlainTextResponse("the server has ended", 503)(scope, receive, send)
         elif not complete:
             await send({"type": "http.response.body"})
+
+
+def begins_stream(message: Message) -> bool:
+    if message["type"] != "http.response.start":
+        return False
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"]
+    )
 
 
 def application(
@@ -104,6 +132,7 @@ def application(
         streamable_http_path=PATH,
         max_request_body_size=MAX_REQUEST_BYTES,
         transport_security=allowed,
+        stateless_http=bool(settings.stateless),
     )
     check = TransportSecurityMiddleware(allowed)
     verifier = verifier_for(access)
@@ -199,6 +228,7 @@ class Graceful(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.life.ready = False
         self.ending()
+        self.life.hang_up()
         if self.listeners is not None:
             self.listeners.close()
         # uvicorn would keep the signal and send it to the process again, once all is closed.
@@ -227,6 +257,8 @@ async def run(
     `ready` is called once connections are accepted and signals are heeded, `ending` when a signal has come.
     """
     life = Life()
+    # It would cut every stream off at the signal, also those that a call under way is to be answered by.
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
         application(server, metrics, settings, life, access),
         access_log=False,

@@ -20,6 +20,7 @@ from telemetry_mcp.errors import ConfigError, Problem, TelemetryError
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.server.app import build
+from telemetry_mcp.server.state import sealing
 from telemetry_mcp.source import now_ms
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def server_over(
     registry = load(config)
     if stdout_taken and (problems := writers_to_stdout(config, registry)):
         raise ConfigError(problems)
-    server = build(lambda: opened(config, registry=registry, observe=observe))
+    server = build(lambda: opened(config, registry=registry, observe=observe), sealing(config.access))
     gc.freeze()
     gc.enable()
     return server
