@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from telemetry_mcp.access.consistency import misfits
 from telemetry_mcp.access.setting import AccessSettings, LimitSettings
 from telemetry_mcp.audit.setting import SpoolSettings
 from telemetry_mcp.cache import CacheSettings
@@ -150,7 +151,7 @@ class Reader:
             defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
             server=self.table(ServerSettings, "server"),
-            access=self.table(AccessSettings, "access"),
+            access=self.access(catalog),
             limits=self.table(LimitSettings, "limits"),
             spool=self.table(SpoolSettings, "spool"),
             redis=self.table(RedisSettings, "redis"),
@@ -172,6 +173,12 @@ class Reader:
         if made.deadline > made.max_deadline:
             valid = f"It must not be longer than max_deadline ({made.max_deadline:g} s)"
             self.report("defaults", "deadline", f"is {made.deadline:g} s", valid)
+        return made
+
+    def access(self, catalog: Catalog) -> AccessSettings:
+        made = self.table(AccessSettings, "access")
+        for misfit in misfits(made, catalog):
+            self.report(*misfit)
         return made
 
     def objectives(self, catalog: Catalog, sources: Sequence[PluginTable], defaults: Defaults) -> Resolution:

@@ -55,16 +55,16 @@ def tool_of(method: str, name: str) -> str:
     return name
 
 
-def identified(engine: Running) -> Any:
-    """A middleware that says who is asking. Over HTTP that asks for authentication it never takes the other end
-    for whoever runs the process."""
+def identified(engine: Running, other_end: Caller = LOCAL) -> Any:
+    """A middleware that says who is asking. `other_end` is who it is where the transport has no authentication;
+    over HTTP that asks for one it is never taken for that."""
 
     async def identify(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         caller: Caller | None = getattr(get_access_token(), "caller", None)
         if caller is None:
             if ctx.request is not None and engine().config.access.authenticates:
                 raise MCPError(INVALID_REQUEST, "who is asking is not known: send an access token or a key")
-            caller = LOCAL
+            caller = other_end
         peer = getattr(ctx.request, "client", None)
         visit = Visit(replace(caller, address=peer.host) if peer else caller)
         token = VISIT.set(visit)
@@ -157,7 +157,7 @@ async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     if not roles:
         return False
     service = service_of(uri)
-    seen = await view(engine, roles, Deadline(engine.config.defaults.deadline))
+    seen = await view(engine, roles, visit.caller, Deadline(engine.config.defaults.deadline))
     return service is None or seen.shows(service)
 
 
