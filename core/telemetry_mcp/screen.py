@@ -15,7 +15,7 @@ from telemetry_mcp.access.injection import instructing
 from telemetry_mcp.access.policy import UNKNOWN, Facts, Scope
 from telemetry_mcp.engine import DRAWN_BYTES, weight
 from telemetry_mcp.fanout import Deadline, Fanout, Progress, side_by_side
-from telemetry_mcp.model import Dependency, Entry, Failure, OnCall, Outcome, Reply, Service
+from telemetry_mcp.model import Dependency, Entry, Failure, OnCall, Outcome, Reply, Series, Service
 from telemetry_mcp.outcome import missing, narrow, status_of, unsupported
 from telemetry_mcp.question import (
     ChangeQuery,
@@ -90,6 +90,9 @@ class Screen:
         registry = fanout.registry
         named = [*(i.name for i in registry.instances), *(a.name for a in registry.absent)]
         self.sources = [name for name in named if scope.may_see_source(name)]
+        seen = [instance for instance in registry.instances if instance.name in self.sources]
+        self.blind = any("services" not in i.capabilities and "series" in i.capabilities for i in seen)
+        """Whether a source that may be seen may have services which no list names."""
         self.names: LRUCache[str, bool] = LRUCache(MOST_NAMES)
         """Names that were met so far, and whether they may be seen: of services, and of sources that may not."""
         self.names.update({name: self.knows(name) for name in directory.names})
@@ -161,7 +164,11 @@ class Screen:
 
     def knows(self, service: str) -> bool:
         """Whether the service may be seen at any source."""
-        return any(self.may_see(source, service) for source in self.sources)
+        if not any(self.may_see(source, service) for source in self.sources):
+            return False
+        # What only hidden sources list, nobody here has heard of; what nobody lists may be anywhere.
+        listed = service in self.directory.names and not self.blind
+        return not listed or any((source, service) in self.directory.own for source in self.sources)
 
     def may_see(self, source: str, service: str | None) -> bool:
         facts = self.directory.facts(source, service) if service else Facts()
@@ -227,9 +234,14 @@ class Screen:
             visible = self.scope.whole or all(self.may_see(source, name) for name in named)
             self.names.update({name: self.knows(name) for name in named if name and name not in self.names})
             if visible:
-                shown = self.veil.over(item, self.masks(source, named), notes)
+                shown = self.veil.over(self.quoted(item), self.masks(source, named), notes)
                 if shown is not None:
                     yield shown
+
+    def quoted(self, item: T) -> T:
+        """A series is shown with its query, which may name more than what it is of."""
+        query = self.scrubbed(item.query) if isinstance(item, Series) and item.query else ""
+        return replace(item, query=query) if isinstance(item, Series) and query != item.query else item
 
     def masks(self, source: str, services: tuple[str | None, ...]) -> Masks:
         """Those that hold for a thing of these services, as this source tells it."""

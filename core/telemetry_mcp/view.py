@@ -30,6 +30,8 @@ LACKING = (
     "services are shown by team or environment, and those that only these could tell of are left out, for their "
     "list could not be had:"
 )
+PATIENCE_S = 0.4
+"""How long the first caller of a view waits for the names that are to be kept out of the sources' own words."""
 OWN_METRIC = "slo:"
 """Begins the name of a metric that one objective alone asks for."""
 
@@ -46,11 +48,14 @@ async def view(engine: Engine, roles: frozenset[str], caller: Caller, deadline: 
         return engine
     own = any(mask.action == "pseudonymise" for mask in masks.values())
     placed = any(not is_all(mask.environments) for mask in masks.values())
-    told = await listed(engine, deadline) if placed or scope.needs_facts else {}
     subject = f"{caller.kind}:{caller.subject}" if own else ""
+    apart = not all(scope.may_see_source(instance.name) for instance in engine.registry.instances)
+    told = await listed(engine, deadline.half()) if placed or apart or scope.needs_facts else {}
     key = (roles, subject, *map(id, told.values()))
     kept = engine.views.get(key)
     if kept is None:
+        if not told and not scope.whole:
+            await listed(engine, Deadline(PATIENCE_S))
         veil = veil_of(engine, scope, masks, subject)
         # With the replies, so that their ids stay theirs as long as the entry lives.
         kept = engine.views[key] = (seen(engine, scope, told, veil), told)
@@ -78,7 +83,7 @@ async def listed(engine: Engine, deadline: Deadline) -> dict[str, Reply[Service]
     because a source is down."""
     now_ms = engine.clock_ms()
     window = Window(now_ms - RECENT_MS, now_ms)
-    outcomes = await engine.fanout.ask(ServiceQuery(window), deadline.half())
+    outcomes = await engine.fanout.ask(ServiceQuery(window), deadline)
     asked = [outcome for outcome in outcomes if outcome.status != "skipped"]
     engine.told.update({o.source: o.reply for o in asked if o.status in ("ok", "no_data")})
     return {o.source: engine.told.get(o.source, o.reply if o.answered else NOT_TOLD) for o in asked}
@@ -86,7 +91,7 @@ async def listed(engine: Engine, deadline: Deadline) -> dict[str, Reply[Service]
 
 def seen(engine: Engine, scope: Scope, told: Mapping[str, Reply[Service]], veil: Veil) -> Engine:
     part = next(PARTS)
-    screen = Screen(engine.fanout, scope, directory_of(told), veil, engine.shown, part)
+    screen = Screen(engine.fanout, scope, directory_of(told or engine.told), veil, engine.shown, part)
     lacking = [s for s, reply in told.items() if reply is NOT_TOLD or reply.partial]
     lacking = [source for source in lacking if scope.may_see_source(source)]
     return Engine(

@@ -17,6 +17,7 @@ from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import prompts
+from telemetry_mcp.server.call import Call
 from telemetry_mcp.view import view
 
 TOOL_OF_PROMPT = {
@@ -156,9 +157,13 @@ async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     roles = engine.policy.roles_for(visit.caller.roles, tool_of("resources/read", uri))
     if not roles:
         return False
-    service = service_of(uri)
-    seen = await view(engine, roles, visit.caller, Deadline(engine.config.defaults.deadline))
-    return service is None or seen.shows(service)
+    service, until = service_of(uri), Deadline(engine.config.defaults.deadline)
+    seen = await view(engine, roles, visit.caller, until)
+    if service is None or len(seen.registry.instances) == len(engine.registry.instances):
+        return service is None or seen.shows(service)
+    # That a service is there may be known of a hidden source only: then its updates tell of that source.
+    services, _ = await Call(seen, until).services()
+    return service in {each.name for each in services}
 
 
 def service_of(uri: str) -> str | None:
