@@ -4,7 +4,7 @@ role: for tests of what one may see."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,8 @@ class Estate(Source):
         for name in services:
             for metric in metrics:
                 values = 20 + 0.1 * np.sin(at / 7e5) + 40.0 * (at > NOW - 1_500_000)
-                yield Series(name, metric, at, values, "percent", {{"service": name, "team": SERVICES[name][0]}},
+                unit = "ms" if metric.startswith("latency") else "percent"
+                yield Series(name, metric, at, values, unit, {{"service": name, "team": SERVICES[name][0]}},
                              "from " + ",".join(NAMES))
 
     async def fetch_series(self, query):
@@ -218,16 +219,13 @@ class Seat:
 Sit = Callable[..., Awaitable[Seat]]
 
 
+def running(config: Config) -> AbstractAsyncContextManager[Engine]:
+    return opened(config, clock_ms=lambda: NOW_MS)
+
+
 @asynccontextmanager
-async def seated(config: Config, *roles: str, subject: str = "kim", legacy: bool = False) -> AsyncIterator[Seat]:
-    engines: list[Engine] = []
-
-    @asynccontextmanager
-    async def remembered() -> AsyncIterator[Engine]:
-        async with opened(config, clock_ms=lambda: NOW_MS) as engine:
-            engines.append(engine)
-            yield engine
-
-    server = build(remembered, Caller(subject, "user", roles))
+async def seated(engine: Engine, *roles: str, subject: str = "kim", legacy: bool = False) -> AsyncIterator[Seat]:
+    """Several callers of one engine share what it has cached and worked out."""
+    server = build(lambda: nullcontext(engine), Caller(subject, "user", roles))
     async with Client(server, mode="legacy" if legacy else "auto") as client:
-        yield Seat(client, server, engines[0])
+        yield Seat(client, server, engine)
