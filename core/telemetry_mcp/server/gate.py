@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from mcp import MCPError
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CallToolResult, CompleteResult, Completion, TextContent
+from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CompleteResult, Completion
 
 from telemetry_mcp.access.caller import LOCAL, Caller
 from telemetry_mcp.access.visit import VISIT, Visit
@@ -42,6 +42,7 @@ LISTS = {
     "resources/templates/list": ("resourceTemplates", "uriTemplate"),
 }
 """What a list is called in its result, and what tells its rows apart."""
+NO_TOOL = "a tool that there is not"
 SUBSCRIBING = {"resources/subscribe", "resources/unsubscribe"}
 
 Running = Callable[[], Engine]
@@ -105,9 +106,11 @@ def admitted(engine: Running) -> Any:
             visit.roles = roles_for(ctx.method, name)
             if not visit.roles:
                 visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
-                return unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
+                if ctx.method == "tools/call":
+                    return await no_tool(ctx, call_next, name)
+                raise unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
             if ctx.method == "resources/subscribe" and not await known(engine(), visit, name):
-                return unknown(ctx.method, name, ())
+                raise unknown(ctx.method, name, ())
         if ctx.method == "completion/complete":
             method, name = of_reference(params.get("ref") or {})
             visit.roles = roles_for(method, name)
@@ -120,14 +123,20 @@ def admitted(engine: Running) -> Any:
     return admit
 
 
-def unknown(method: str, name: str, prompt_names: Iterable[str]) -> HandlerResult:
-    """What is said of a tool, a resource or a prompt that does not exist."""
-    if method == "tools/call":
-        said = f"Error executing tool {name}: Unknown tool: {name}"
-        return CallToolResult(is_error=True, content=[TextContent(type="text", text=said)])
+async def no_tool(ctx: ServerRequestContext[Any, Any], call_next: CallNext, name: str) -> HandlerResult:
+    """What the SDK says of a tool that does not exist, to the letter: it is asked for one."""
+    result = await call_next(replace(ctx, params={**(ctx.params or {}), "name": NO_TOOL}))
+    if not isinstance(result, dict):
+        raise TypeError(f"the result of a call is expected on the wire's form, not {type(result).__name__}")
+    said = [{**block, "text": str(block.get("text")).replace(NO_TOOL, name)} for block in result["content"]]
+    return {**result, "content": said}
+
+
+def unknown(method: str, name: str, prompt_names: Iterable[str]) -> MCPError:
+    """What is said of a resource or a prompt that does not exist."""
     if method == "prompts/get":
-        raise MCPError(INVALID_PARAMS, prompts.unknown(name, prompt_names))
-    raise MCPError(INVALID_PARAMS, f"Unknown resource: {name}", {"uri": name})
+        return MCPError(INVALID_PARAMS, prompts.unknown(name, prompt_names))
+    return MCPError(INVALID_PARAMS, f"Unknown resource: {name}", {"uri": name})
 
 
 def filtered(result: HandlerResult, rows: str, keep: Callable[[Mapping[str, Any]], bool]) -> HandlerResult:
