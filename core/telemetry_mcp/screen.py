@@ -28,7 +28,7 @@ from telemetry_mcp.question import (
     Window,
 )
 from telemetry_mcp.registry import Instance
-from telemetry_mcp.veil import Masks, Notes, Veil, holding, mask_is_for
+from telemetry_mcp.veil import Masks, Notes, Veil, called, holding, mask_is_for
 
 T = TypeVar("T")
 
@@ -229,11 +229,14 @@ class Screen:
 
     def items(self, outcome: Outcome[T], question: Question[T], notes: Notes) -> Iterator[T]:
         source = outcome.source
-        for item in outcome.reply.items:
+        hiding = set(outcome.reply.concealing) if self.veil.detect else ()
+        for place, item in enumerate(outcome.reply.items):
             named = () if is_free(item, question) else services_of(item)
             visible = self.scope.whole or all(self.may_see(source, name) for name in named)
             self.names.update({name: self.knows(name) for name in named if name and name not in self.names})
             if visible:
+                if place in hiding:
+                    notes.orders.append(f"{called(item)}, with invisible characters")
                 shown = self.veil.over(self.quoted(item), self.masks(source, named), notes)
                 if shown is not None:
                     yield shown

@@ -8,7 +8,19 @@ import re
 
 HINTS = (
     *("ignore", "disregard", "forget", "override", "bypass", "systemprompt", "newinstruction", "fromnowon"),
-    *("youarenow", "youarea", "actas", "pretend", "donottell", "don'ttell", "withouttelling", "reveal", "repeat"),
+    *(
+        "youarenow",
+        "youarea",
+        "actas",
+        "pretend",
+        "donottell",
+        "don'ttell",
+        "withouttell",
+        "withoutask",
+        "withoutinform",
+        "reveal",
+        "repeat",
+    ),
     *("exfiltrate", "assistant", "chatgpt", "claude", "copilot", "languagemodel", "aiagent", "aimodel", "llm"),
     *("<|", "[inst]", "[/inst]", "<<sys>>", "###", "tool_call", "function_call", "tools/call", "<invoke"),
     *('"arguments":', '"parameters":', '"input":', "![", "<img", "<system", "</system", "<instruction"),
@@ -51,13 +63,17 @@ PATTERNS = re.compile(
         )
     )
 )
-INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
-"""Zero width, written from right to left, or tags that no font shows."""
+INVISIBLE = re.compile("[\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\U000e0000-\U000e007f]")
+"""Of no width, written backwards, or tags that no font shows. What joins letters of Persian, or the parts of an
+emoji, is not among them."""
+
+
+def concealing(text: str) -> bool:
+    """Whether a text, as its source wrote it, holds characters that a reader cannot see."""
+    return not text.isprintable() and INVISIBLE.search(text) is not None
 
 
 def instructing(text: str) -> bool:
     """Whether a text looks as if it were written for an agent, and not for people."""
-    if not text.isprintable() and INVISIBLE.search(text):
-        return True
     dense = "".join(text.lower().split())
     return any(hint in dense for hint in HINTS) and PATTERNS.search(dense) is not None

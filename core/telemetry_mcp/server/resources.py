@@ -132,7 +132,7 @@ def takes(ref: PromptReference | ResourceTemplateReference, argument: str) -> bo
     """Whether what is completed has that argument: by another one's right nobody is told names."""
     if isinstance(ref, PromptReference):
         return argument in ARGUMENTS.get(ref.name, ())
-    return ref.uri == OF_METRIC and argument in ("service", "metric")
+    return ref.uri == OF_METRIC and argument in ("service", "metric", "source")
 
 
 async def completed(call: Call, argument: CompletionArgument) -> Completion | None:
