@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from telemetry_mcp.access.injection import instructing
 from telemetry_mcp.access.policy import matches
 from telemetry_mcp.access.pseudonym import Pseudonyms
-from telemetry_mcp.access.redaction import redact
+from telemetry_mcp.access.redaction import hinted, redact
 from telemetry_mcp.access.setting import FIELDS, Mask
 from telemetry_mcp.catalog import Catalog, Metric
 from telemetry_mcp.model import Change, Entry, Incident, OnCall, Series, Service, Slo
@@ -91,19 +91,17 @@ class Veil:
 
     def look(self, item: Any, changed: dict[str, Any], notes: Notes) -> None:
         prose = PROSE.get(type(item), ())
-        for name in prose:
-            text = getattr(item, name)
-            if text:
-                told = self.text(text)
-                if told is not text:
+        written = {name: text for name in (*prose, *NAMES) if isinstance(text := getattr(item, name, None), str)}
+        tags = item.tags if isinstance(item, Service) else {}
+        together = "\0".join((*written.values(), *tags.values()))
+        if hinted(together):
+            for name in prose:
+                if name in written and (told := self.text(written[name])) is not written[name]:
                     changed[name] = told
-        if isinstance(item, Service) and item.tags:
-            tags = {label: self.text(value) for label, value in item.tags.items()}
-            if tags != item.tags:
-                changed["tags"] = tags
-        texts = {name: getattr(item, name, None) for name in (*prose, *NAMES)}
-        written = {name: text for name, text in texts.items() if isinstance(text, str) and text}
-        if instructing("\n".join(written.values())):
+            told_tags = {label: self.text(value) for label, value in tags.items()}
+            if told_tags != tags:
+                changed["tags"] = told_tags
+        if instructing(together):
             found = [name for name, text in written.items() if instructing(text)] or ["text"]
             notes.orders += [f"{called(item)} {name}" for name in found]
 
@@ -112,7 +110,7 @@ class Veil:
         labels = series.labels
         if self.detect and labels:
             labels = {name: self.text(value) for name, value in labels.items()}
-            if instructing("\n".join((*labels, *labels.values()))):
+            if instructing("\0".join((*labels, *labels.values()))):
                 notes.orders.append(f"labels of a series of {plain(series.service, ID_LIMIT) or 'no service'}")
         if self.detect and series.query and (query := self.text(series.query)) is not series.query:
             changed["query"] = query

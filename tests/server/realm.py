@@ -202,10 +202,16 @@ class Seat:
     async def ask(self, tool: str, **arguments: Any) -> str:
         """A tool's whole result as text, or the error in its place; and with it everything on the way there."""
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            self.heard.append(f"progress {done} {total} {message}")
+        async def heard(progress: float, total: float | None, message: str | None) -> None:
+            self.heard.append(f"progress {progress} {total} {message}")
 
-        return await self.told(self.client.call_tool(tool, arguments, progress_callback=progress))
+        return await self.told(self.client.call_tool(tool, arguments, progress_callback=heard))
+
+    async def fields(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """What a tool answers, when it does not refuse to."""
+        result = await self.client.call_tool(tool, arguments)
+        assert not result.is_error
+        return dict(result.structured_content or {})
 
     async def told(self, answer: Awaitable[Any]) -> str:
         try:

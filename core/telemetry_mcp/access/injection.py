@@ -76,4 +76,7 @@ def concealing(text: str) -> bool:
 def instructing(text: str) -> bool:
     """Whether a text looks as if it were written for an agent, and not for people."""
     dense = "".join(text.lower().split())
-    return any(hint in dense for hint in HINTS) and PATTERNS.search(dense) is not None
+    for hint in HINTS:
+        if hint in dense:
+            return PATTERNS.search(dense) is not None
+    return False

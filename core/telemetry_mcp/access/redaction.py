@@ -63,14 +63,22 @@ SMALL_NUMBER = re.compile(r"\d{1,7}(?:\.\d+)?")
 def redact(text: str, emails: bool = True) -> str:
     """The text with `[secret]` in place of what looks like one; with `emails`, `[e-mail]` in place of addresses.
     The very same object where there is none."""
-    lower = text.lower()
-    at = "@" in text
-    if any(hint in lower for hint in HINTS) or (at and "://" in text):
-        text = without_secrets(text)
-    if emails and at:
+    if not hinted(text):
+        return text
+    text = without_secrets(text)
+    if emails and "@" in text:
         found = ADDRESS.sub(EMAIL, text)
         text = found if found != text else text
     return text
+
+
+def hinted(text: str) -> bool:
+    """Whether there may be anything to take out. Several texts can be asked for at once, with a zero between."""
+    lower = text.lower()
+    for hint in HINTS:  # every text passes here, and any() takes twice as long
+        if hint in lower:
+            return True
+    return "@" in text
 
 
 @lru_cache(maxsize=2048)
