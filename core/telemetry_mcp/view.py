@@ -153,11 +153,13 @@ def metrics_of(engine: Engine, objectives: Iterable[Objective], screen: Screen) 
 
 
 def shows(objective: Objective, all_of_them: Mapping[str, Objective], screen: Screen) -> bool:
-    """Whether an objective's service may be seen, and the sources that it names; of a composite, those of all
-    that it is made of."""
+    """Whether an objective's service may be seen, at the sources that it names; of a composite, those of all that
+    it is made of."""
     if objective.service and not screen.knows(objective.service):
         return False
-    if any(source not in screen.sources for source in objective.sources):
+    if not all(
+        source in screen.sources and screen.may_see(source, objective.service) for source in objective.sources
+    ):
         return False
     members = [all_of_them[name] for name in objective.members if name in all_of_them]
     return all(shows(member, all_of_them, screen) for member in members)

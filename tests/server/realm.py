@@ -38,6 +38,9 @@ SLOS = {
     "sweb-good": "search-web",
 }
 
+OF_SOUTH = "of-the-south"
+"""An objective that is asked of one source only."""
+
 
 def incident(service: str, source: str) -> str:
     """The id of the incident that a source has of a service."""
@@ -136,8 +139,9 @@ def estate(
         f'[slos.{name}]\nservice = "{service}"\nmetric = "latency_p95"\nthreshold = 30\nwindow = "1h"\n'
         for name, service in SLOS.items()
     )
-    slos += '[slos.both]\nall_of = ["papi-good", "lcore-good"]\nwindow = "1h"\n'
-    slos += f'[slos.whole]\nworst_of = {list(SLOS)}\nwindow = "1h"\n'
+    slos += f'[slos.{OF_SOUTH}]\nservice = "payment-api"\nsources = "{SOUTH}"\nmetric = "cpu"\nwindow = "1h"\n'
+    slos += '[slos.papi-and-lcore]\nall_of = ["papi-good", "lcore-good"]\nwindow = "1h"\n'
+    slos += f'[slos.four-worst]\nworst_of = {list(SLOS)}\nwindow = "1h"\n'
     chain = list(SERVICES)
     depends = "[dependencies]\n" + "".join(f'{a} = ["{b}"]\n' for a, b in pairwise(chain))
     config = written(folder, f"{slos}{depends}{access}", tuple(metrics), **{n: source(n) for n in (NORTH, SOUTH)})
@@ -148,7 +152,7 @@ def estate(
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """What a caller may see, written down by hand: pairs of service and source, and how many roles' tools."""
+    """What a caller may see, written down by hand: pairs of service and source, and sources."""
 
     pairs: frozenset[tuple[str, str]]
     sources: frozenset[str]
@@ -163,7 +167,9 @@ class Realm:
         teams = {SERVICES[service][0] for service, source in self.pairs if source == SOUTH}
         environments = {SERVICES[service][1] for service, source in self.pairs if source == NORTH}
         slos = {name for name, service in SLOS.items() if service in self.services}
-        slos |= {"both"} if {"payment-api", "ledger-core"} <= self.services else set()
+        slos |= {"papi-and-lcore"} if {"payment-api", "ledger-core"} <= self.services else set()
+        slos |= {"four-worst"} if self.services >= {*SERVICES} else set()
+        slos |= {OF_SOUTH} if ("payment-api", SOUTH) in self.pairs else set()
         ids = {incident(service, source) for service, source in self.pairs}
         return {*self.services, *self.sources, *teams, *environments, *slos, *ids}
 
@@ -175,6 +181,7 @@ class Realm:
 EVERYTHING = {
     *SERVICES,
     *SLOS,
+    *("papi-and-lcore", "four-worst", OF_SOUTH),
     *(NORTH, SOUTH),
     *(team for team, _, _ in SERVICES.values()),
     *(environment for _, environment, _ in SERVICES.values()),
