@@ -4,7 +4,7 @@ come back."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ HIDDEN = "(not shown)"
 LEAST_NAME = 3
 """Shorter names are not searched for in texts: they are in half of all words."""
 MOST_NAMES = 10_000
+MOST_TEXTS = 256
 LISTS = (IncidentQuery, ChangeQuery, DependencyQuery, SloQuery)
 """Asked over windows of the tools' own, which may begin before a role's look-back does."""
 
@@ -94,9 +95,12 @@ class Screen:
         self.blind = any("services" not in i.capabilities and "series" in i.capabilities for i in seen)
         """Whether a source that may be seen may have services which no list names."""
         self.names: LRUCache[str, bool] = LRUCache(MOST_NAMES)
-        """Names that were met so far, and whether they may be seen: of services, and of sources that may not."""
-        self.names.update({name: self.knows(name) for name in directory.names})
-        self.names.update({name: False for name in named if name not in self.sources})
+        """Names in lower case that were met so far, and whether they may be seen: of services, and of sources that
+        may not."""
+        self.names.update({name.lower(): False for name in named if name not in self.sources})
+        self.sights: LRUCache[tuple[str, str | None], bool] = LRUCache(MOST_NAMES)
+        self.scrubs: LRUCache[tuple[str, int], str] = LRUCache(MOST_TEXTS)
+        self.learn(directory.names)
         self.rules: LRUCache[Any, Masks] = LRUCache(MOST_NAMES)
 
     async def ask(
@@ -171,8 +175,19 @@ class Screen:
         return not listed or any((source, service) in self.directory.own for source in self.sources)
 
     def may_see(self, source: str, service: str | None) -> bool:
-        facts = self.directory.facts(source, service) if service else Facts()
-        return self.scope.may_see(source=source, service=service, facts=facts)
+        known = self.sights.get((source, service))
+        if known is None:
+            facts = self.directory.facts(source, service) if service else UNKNOWN
+            known = self.scope.may_see(source=source, service=service, facts=facts)
+            self.sights[source, service] = known
+        return known
+
+    def learn(self, services: Iterable[str | None]) -> None:
+        """Names that sources may use in their own words from now on."""
+        for service in services:
+            name = (service or "").lower()
+            if service and not self.scope.whole and (name not in self.names or name != service):
+                self.names[name] = self.names.get(name, False) or self.knows(service)
 
     def nothing(self, named: Sequence[str], question: Question[Any]) -> list[Outcome[Any]]:
         """What sources say of a service that there is not."""
@@ -228,18 +243,18 @@ class Screen:
         return shown
 
     def items(self, outcome: Outcome[T], question: Question[T], notes: Notes) -> Iterator[T]:
-        source = outcome.source
+        source, items = outcome.source, outcome.reply.items
+        told_of = [() if is_free(item, question) else services_of(item) for item in items]
+        self.learn(dict.fromkeys(name for named in told_of for name in named))
         hiding = set(outcome.reply.concealing) if self.veil.detect else ()
-        for place, item in enumerate(outcome.reply.items):
-            named = () if is_free(item, question) else services_of(item)
-            visible = self.scope.whole or all(self.may_see(source, name) for name in named)
-            self.names.update({name: self.knows(name) for name in named if name and name not in self.names})
-            if visible:
-                if place in hiding:
-                    notes.orders.append(f"{called(item)}, with invisible characters")
-                shown = self.veil.over(self.quoted(item), self.masks(source, named), notes)
-                if shown is not None:
-                    yield shown
+        for place, (item, named) in enumerate(zip(items, told_of, strict=True)):
+            if not self.scope.whole and not all(self.may_see(source, name) for name in named):
+                continue
+            if place in hiding:
+                notes.orders.append(f"{called(item)}, with invisible characters")
+            shown = self.veil.over(self.quoted(item), self.masks(source, named), notes)
+            if shown is not None:
+                yield shown
 
     def quoted(self, item: T) -> T:
         """A series is shown with its query, which may name more than what it is of."""
@@ -271,9 +286,15 @@ class Screen:
         one that may be seen, it stays."""
         if self.scope.whole:
             return text
+        key = (text, len(self.names))
+        if key not in self.scrubs:
+            self.scrubs[key] = self.without_hidden(text)
+        return self.scrubs[key]
+
+    def without_hidden(self, text: str) -> str:
         lower = text.lower()
-        found = [name for name in self.names if name.lower() in lower and len(name) >= LEAST_NAME]
-        hidden = {name.lower() for name in found if not self.names[name]}
+        found = [name for name in self.names if name in lower and len(name) >= LEAST_NAME]
+        hidden = {name for name in found if not self.names[name]}
         if not hidden:
             return text
         either = "|".join(re.escape(name) for name in sorted(found, key=len, reverse=True))
