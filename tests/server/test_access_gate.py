@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from telemetry_mcp.model import Change, Incident, Service, Slo
+from telemetry_mcp.model import Change, Entry, Incident, OnCall, Service, Slo
 from tests.server.conftest import NOW_MS
 from tests.server.house import FAILS, numbers, teller, written
 from tests.server.realm import NORTH, Seat, Sit, estate, incident, running, seated
@@ -141,7 +141,7 @@ async def test_a_service_that_sources_place_differently_is_seen_where_it_is_allo
             list_services=[Service("x", team="osprey")], list_changes=[Change("c2", "t", NOW_MS - 9, service="x")]
         ),
         "three": teller(
-            list_services=[Service("y", team="falcon"), Service("y", team="osprey")],
+            list_services=[Service("y", team="osprey"), Service("y", team="falcon")],
             list_changes=[Change("c3", "t", NOW_MS - 9, service="y")],
         ),
         # It says nothing of teams: then what all the others say counts, and they differ.
@@ -239,3 +239,28 @@ async def test_a_question_of_hidden_services_alone_has_the_ledger_of_a_service_t
     assert alike(hidden, "xyz") == alike(unknown, "xyy")
     assert '"status":"no_data"' in hidden
     assert "skipped" not in hidden
+    await seat.ask("get_current_metrics", service="abc")
+    asked = type(seat.engine.registry["numbers"].source).asked
+    assert {query.services for query in asked} == {("abc",)}
+
+
+async def test_what_belongs_to_no_service_is_shown_with_the_incident_that_it_belongs_to(
+    open_seat: Open, tmp_path: Path
+) -> None:
+    role = '[access.roles.part]\ntools = ["*"]\nservices = ["a*"]\nsources = ["*"]\n'
+    text = teller(
+        list_services=[Service("abc"), Service("xyz")],
+        list_incidents=[Incident("I1", "t", "triggered", NOW_MS - 60_000, "abc")],
+        list_timeline=[
+            Entry("e1", NOW_MS - 50_000, "note", "a note"),
+            Entry("e2", NOW_MS - 50_000, "alert", "of another", "xyz"),
+        ],
+        list_on_call=[OnCall("Kim", 1), OnCall("Lee", 1, "xyz")],
+        list_changes=[Change("c", "of nobody", NOW_MS - 70_000)],
+    )
+    seat = await open_seat(written(tmp_path, role, told=text), "part")
+    found = await seat.fields("investigate_incident", incident_id="I1")
+    assert [row["text"] for row in found["timeline"] if "text" in row] == ["a note"]
+    assert [row["person"] for row in found["on_call"]] == ["Kim"]
+    # A change of no service is for roles that see all of them.
+    assert found["changes"] == []
