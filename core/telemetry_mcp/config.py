@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from telemetry_mcp.access.consistency import misfits
 from telemetry_mcp.access.setting import AccessSettings, LimitSettings
 from telemetry_mcp.audit.setting import SpoolSettings
 from telemetry_mcp.cache import CacheSettings
@@ -170,7 +171,7 @@ class Reader:
             defaults=defaults,
             cache=self.table(CacheSettings, "cache"),
             server=self.server(redis),
-            access=self.access(),
+            access=self.access(catalog),
             limits=self.table(LimitSettings, "limits"),
             spool=self.table(SpoolSettings, "spool"),
             redis=redis,
@@ -198,8 +199,10 @@ class Reader:
             self.report("defaults", "deadline", f"is {made.deadline:g} s", valid)
         return made
 
-    def access(self) -> AccessSettings:
+    def access(self, catalog: Catalog) -> AccessSettings:
         made = self.table(AccessSettings, "access")
+        for misfit in misfits(made, catalog):
+            self.report(*misfit)
         if made.keys is None:
             return made
         return made.model_copy(update={"keys": self.path.parent / made.keys.expanduser()})

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry_mcp.access.injection import concealing
 from telemetry_mcp.model import Change, Check, Dependency, Entry, Incident, OnCall, Reply, Series, Service, Slo
 from telemetry_mcp.question import Question, SeriesQuery
 from telemetry_mcp.registry import Instance
@@ -66,10 +67,17 @@ def fit(reply: Reply[T], instance: Instance, question: Question[T]) -> Reply[T]:
         raise TypeError(f"{question.method} must return a Reply, not {type(reply).__name__}")
     warnings = [tidy(text, instance) for text in reply.warnings]
     items = [checked(item, instance, question) for item in reply.items]
+    # To be told before they are gone: whoever hides letters between others has a reason.
+    hiding = [n for n, item in enumerate(reply.items) if not isinstance(item, Series) and conceals(item)]
     if isinstance(question, SeriesQuery):
         items = asked_for(cast("list[Any]", items), question, warnings)
     partial = clean(instance.redact(reply.partial)) if reply.partial else None
-    return Reply(items, [tidy(text, instance) for text in reply.queries], warnings, partial)
+    return Reply(items, [tidy(text, instance) for text in reply.queries], warnings, partial, hiding)
+
+
+def conceals(item: Any) -> bool:
+    texts = (getattr(item, field.name) for field in fields(item))
+    return any(isinstance(text, str) and concealing(text) for text in texts)
 
 
 def tidy(text: str, instance: Instance) -> str:

@@ -14,7 +14,7 @@ from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.cache import MemoryCache, size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Asking, Fanout
-from telemetry_mcp.model import Outcome, Reply
+from telemetry_mcp.model import Outcome, Reply, Service
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.shared import counter
 from telemetry_mcp.shared.fleet import Fleet, joined
@@ -48,6 +48,12 @@ class Engine:
     """What was worked out from replies, with those replies: see `draw`."""
     views: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(VIEWS))
     """This engine as callers of some roles see it: see `view`."""
+    shown: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(DRAWN_BYTES, getsizeof=weight))
+    """Replies as they came and as they are shown, of all views together."""
+    told: dict[str, Reply[Service]] = field(default_factory=dict)
+    """What each source last said of its services, for views that need it while the source is down."""
+    part: int = 0
+    """Tells this view's share in what all views keep together from that of the others."""
     screen: Asking | None = None
     """What stands before the fan-out, where this is the engine as one caller may see it (view.py)."""
     native: Callable[[str], bool] = lambda source: True
@@ -55,6 +61,8 @@ class Engine:
 
     shows: Callable[[str], bool] = lambda service: True
     """Whether a service may be seen, as far as the caller is concerned."""
+    whole: bool = True
+    """Whether the caller sees everything that there is: then it may know how other callers' questions ended."""
     remarks: tuple[str, ...] = ()
     """What every answer should warn of."""
     counters: Storage | None = None
@@ -84,7 +92,7 @@ class Engine:
         Callers that share an upstream call, or a kept answer, share what follows from it too.
         """
         replies = [outcome.reply for outcome in outcomes if outcome.status != "skipped"]
-        full = (key, *map(id, replies))
+        full = (self.part, key, *map(id, replies))
         if full in self.drawn:
             made: T = self.drawn[full][0]
             return made

@@ -168,12 +168,14 @@ class Reply(Generic[T_co]):
 
     `queries` are the native queries that ran. `partial` says why the items are not all there were
     (None: they are). An empty reply without `partial` means that the source looked and found nothing.
+    `concealing` is filled in by the server: the places of items whose text held invisible characters.
     """
 
     items: Sequence[T_co] = ()
     queries: Sequence[str] = ()
     warnings: Sequence[str] = ()
     partial: str | None = None
+    concealing: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,255 +4,110 @@ to ask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import count
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
-from telemetry_mcp.access.policy import Facts, Scope
-from telemetry_mcp.catalog import Catalog, Metric
+from telemetry_mcp.access.caller import Caller
+from telemetry_mcp.access.policy import Scope, is_all
+from telemetry_mcp.access.pseudonym import Pseudonyms
+from telemetry_mcp.catalog import BUILT_IN, Catalog, Metric
 from telemetry_mcp.config import Config
-from telemetry_mcp.engine import DRAWN_BYTES, Engine, weight
-from telemetry_mcp.fanout import Deadline, Fanout, Progress, side_by_side
-from telemetry_mcp.model import Dependency, Entry, Outcome, Reply, Service
+from telemetry_mcp.engine import Engine
+from telemetry_mcp.fanout import Deadline
+from telemetry_mcp.model import Reply, Service
 from telemetry_mcp.objective.setting import Objective
-from telemetry_mcp.outcome import status_of
-from telemetry_mcp.question import CheckQuery, NativeQuery, Question, ServiceQuery, Window
+from telemetry_mcp.question import ServiceQuery, Window
 from telemetry_mcp.registry import Registry
-
-T = TypeVar("T")
+from telemetry_mcp.screen import Screen, directory_of
+from telemetry_mcp.veil import Masks, Veil
 
 RECENT_MS = 3_600_000
 """A service is judged by what the sources said of it within the last hour."""
-HIDDEN = "(not shown)"
-LEAST_NAME = 3
-"""Shorter names are not searched for in texts: they are in half of all words."""
 LACKING = (
     "services are shown by team or environment, and those that only these could tell of are left out, for their "
     "list could not be had:"
 )
-MOST_HIDDEN = 10_000
+PATIENCE_S = 0.4
+"""How long the first caller of a view waits for the names that are to be kept out of the sources' own words."""
+OWN_METRIC = "slo:"
+"""Begins the name of a metric that one objective alone asks for."""
 
-Veil = Callable[[Any, frozenset[str]], Any]
-"""Masks one item of a service in these environments; None where nothing of it may be shown."""
-
-
-@dataclass(frozen=True)
-class Directory:
-    """What the sources say of each service. A source's own word counts for what comes from it; where it says
-    nothing, what all the others say."""
-
-    own: Mapping[tuple[str, str], Facts] = field(default_factory=dict)
-    names: frozenset[str] = frozenset()
-
-    @cached_property
-    def together(self) -> Mapping[str, Facts]:
-        found: dict[str, Facts] = {}
-        for (_, service), facts in self.own.items():
-            known = found.get(service, Facts())
-            found[service] = Facts(known.teams | facts.teams, known.environments | facts.environments)
-        return found
-
-    def facts(self, source: str, service: str) -> Facts:
-        own, all_of_them = self.own.get((source, service), Facts()), self.together.get(service, Facts())
-        return Facts(own.teams or all_of_them.teams, own.environments or all_of_them.environments)
+PARTS = count(1)
 
 
-def directory_of(outcomes: Sequence[Outcome[Service]]) -> Directory:
-    own = {
-        (outcome.source, item.name): Facts(
-            frozenset([item.team] if item.team else []),
-            frozenset([item.environment] if item.environment else []),
-        )
-        for outcome in outcomes
-        for item in outcome.reply.items
-    }
-    return Directory(own, frozenset(service for _, service in own))
-
-
-class Screen:
-    """Stands before the fan-out for the callers of one scope. Takes part in `Asking`."""
-
-    def __init__(self, fanout: Fanout, scope: Scope, directory: Directory, veil: Veil | None = None) -> None:
-        self.fanout = fanout
-        self.scope = scope
-        self.directory = directory
-        self.veil = veil
-        registry = fanout.registry
-        named = [*(i.name for i in registry.instances), *(a.name for a in registry.absent)]
-        self.sources = [name for name in named if scope.may_see_source(name)]
-        self.hidden: LRUCache[str, bool] = LRUCache(MOST_HIDDEN)
-        self.hidden.update({name: True for name in directory.names if not self.knows(name)})
-        self.shown: LRUCache[int, tuple[Reply[Any], Reply[Any]]] = LRUCache(DRAWN_BYTES, getsizeof=heavy)
-        """Replies as they came, by their id, and as they are shown: callers of one reply share what follows."""
-
-    async def ask(
-        self,
-        question: Question[T],
-        deadline: Deadline,
-        *,
-        only: Collection[str] | None = None,
-        fresh: bool = False,
-        progress: Progress | None = None,
-        enough: Callable[[Outcome[T]], bool] | None = None,
-    ) -> list[Outcome[T]]:
-        """As `Fanout.ask`, of what may be seen."""
-        named = [name for name in self.sources if only is None or name in only]
-        if isinstance(question, NativeQuery):
-            named = [name for name in named if self.scope.may_ask_natively(name)]
-        visible = self.within(question)
-        if visible is None:
-            return self.nothing(named)
-
-        async def tell(outcome: Outcome[Any], answered: int, asked: int) -> None:
-            if progress is not None:
-                await progress(self.screened(outcome, question), answered, asked)
-
-        outcomes = await self.fanout.ask(
-            visible,
-            deadline,
-            only=named,
-            fresh=fresh,
-            progress=tell if progress is not None else None,
-            enough=None if enough is None else lambda outcome: enough(self.screened(outcome, question)),
-        )
-        return [self.screened(outcome, question) for outcome in outcomes]
-
-    async def ask_all(
-        self,
-        questions: Sequence[Question[Any]],
-        deadline: Deadline,
-        *,
-        only: Mapping[Question[Any], Collection[str]] | None = None,
-        fresh: bool = False,
-        progress: Progress | None = None,
-    ) -> list[list[Outcome[Any]]]:
-        return await side_by_side(self, questions, deadline, only, fresh, progress)
-
-    def within(self, question: Question[T]) -> Question[T] | None:
-        """The question without the services that may not be seen; None where none is left of those it names:
-        empty, it would mean all of them."""
-        services: tuple[str, ...] = getattr(question, "services", ())
-        visible = tuple(name for name in services if self.knows(name))
-        if visible == services:
-            return question
-        return replace(question, services=visible) if visible else None  # type: ignore[type-var]
-
-    def knows(self, service: str) -> bool:
-        """Whether the service may be seen at any source."""
-        return any(self.may_see(source, service) for source in self.sources)
-
-    def may_see(self, source: str, service: str | None) -> bool:
-        facts = self.directory.facts(source, service) if service else Facts()
-        return self.scope.may_see(source=source, service=service, facts=facts)
-
-    def nothing(self, named: Sequence[str]) -> list[Outcome[Any]]:
-        """What sources say of a service that there is not."""
-        instances = [instance for instance in self.fanout.registry.instances if instance.name in named]
-        return [Outcome(i.name, i.plugin, "no_data", Reply(), 0.0) for i in instances]
-
-    def screened(self, outcome: Outcome[T], question: Question[T]) -> Outcome[T]:
-        bare = self.scope.whole and self.veil is None
-        if bare or outcome.status == "skipped" or isinstance(question, CheckQuery):
-            return outcome
-        reply = self.shown_of(outcome, isinstance(question, NativeQuery))
-        failure = outcome.failure
-        if failure is not None:
-            failure = replace(failure, message=self.scrubbed(failure.message), hint=self.scrubbed(failure.hint))
-        status = outcome.status if outcome.failure else status_of(reply)
-        return replace(outcome, reply=reply, failure=failure, status=status)
-
-    def shown_of(self, outcome: Outcome[T], native: bool) -> Reply[T]:
-        reply = outcome.reply
-        kept = self.shown.get(id(reply))
-        if kept is not None:
-            return kept[1]
-        items = tuple(self.items(outcome, native))
-        shown = Reply(
-            items=items,
-            queries=tuple(map(self.scrubbed, reply.queries)),
-            warnings=tuple(map(self.scrubbed, reply.warnings)),
-            partial=self.scrubbed(reply.partial) if reply.partial else None,
-        )
-        if heavy((reply, shown)) <= DRAWN_BYTES:
-            # With the reply as it came, so that its id stays its own as long as the entry lives.
-            self.shown[id(reply)] = (reply, shown)
-        return shown
-
-    def items(self, outcome: Outcome[T], native: bool) -> Iterator[T]:
-        for item in outcome.reply.items:
-            named = services_of(item)
-            # A native query is for roles that see everything; an incident's timeline is asked of one that is seen.
-            free = native or (isinstance(item, Entry) and item.service is None)
-            unseen = [] if free else [name for name in named if not self.may_see(outcome.source, name)]
-            self.hidden.update({name: True for name in unseen if name and not self.knows(name)})
-            if not unseen:
-                shown = item if self.veil is None else self.veil(item, self.environments(outcome.source, named))
-                if shown is not None:
-                    yield shown
-
-    def environments(self, source: str, services: Sequence[str | None]) -> frozenset[str]:
-        facts = [self.directory.facts(source, name) for name in services if name]
-        return frozenset(environment for each in facts for environment in each.environments)
-
-    def scrubbed(self, text: str) -> str:
-        """What a source says in its own words, without the names of services that may not be seen."""
-        for name in [name for name in self.hidden if len(name) >= LEAST_NAME and name in text]:
-            text = text.replace(name, HIDDEN)
-        return text
-
-
-def heavy(pair: tuple[Reply[Any], Reply[Any]]) -> int:
-    return weight((None, pair))
-
-
-def services_of(item: Any) -> tuple[str | None, ...]:
-    """The services that an item tells of; None for one that belongs to no service."""
-    match item:
-        case Service():
-            return (item.name,)
-        case Dependency():
-            return item.caller, item.callee
-        case _:
-            return (getattr(item, "service", None) or None,)
-
-
-async def view(engine: Engine, roles: frozenset[str], deadline: Deadline) -> Engine:
-    """The engine as callers with these roles may see it. Where it takes a service's team or environment to
+async def view(engine: Engine, roles: frozenset[str], caller: Caller, deadline: Deadline) -> Engine:
+    """The engine as a caller with these roles may see it. Where it takes a service's team or environment to
     decide, the sources are asked for their services first: the answer is cached like any other."""
     scope = engine.policy.scope(roles)
+    masks = engine.policy.masks(scope)
     native = all(scope.may_ask_natively(instance.name) for instance in engine.registry.instances)
-    if scope.whole and native and scope.lookback_s is None:
+    if scope.whole and native and scope.lookback_s is None and not masks and not engine.config.access.detect:
         return engine
-    outcomes = await listed(engine, deadline) if scope.needs_facts else []
-    replies = [outcome.reply for outcome in outcomes]
-    key = (roles, *map(id, replies))
+    own = any(mask.action == "pseudonymise" for mask in masks.values())
+    placed = any(not is_all(mask.environments) for mask in masks.values())
+    subject = f"{caller.kind}:{caller.subject}" if own else ""
+    apart = not all(scope.may_see_source(instance.name) for instance in engine.registry.instances)
+    told = await listed(engine, deadline.half()) if placed or apart or scope.needs_facts else {}
+    key = (roles, subject, *map(id, told.values()))
     kept = engine.views.get(key)
-    # With the replies, so that their ids stay theirs as long as the entry lives.
-    made, _ = engine.views[key] = kept or (seen(engine, scope, outcomes), replies)
+    if kept is None:
+        if not told and not scope.whole:
+            await listed(engine, Deadline(PATIENCE_S))
+        veil = veil_of(engine, scope, masks, subject)
+        # With the replies, so that their ids stay theirs as long as the entry lives.
+        kept = engine.views[key] = (seen(engine, scope, told, veil), told)
+    made: Engine = kept[0]
     return made
 
 
-async def listed(engine: Engine, deadline: Deadline) -> list[Outcome[Service]]:
+def veil_of(engine: Engine, scope: Scope, masks: Masks, subject: str) -> Veil:
+    access = engine.config.access
+    return Veil(
+        masks,
+        engine.config.catalog,
+        Pseudonyms(access.secret.get_secret_value(), subject) if access.secret else None,
+        access.detect,
+        any(role.emails for role in scope.roles),
+    )
+
+
+NOT_TOLD: Reply[Service] = Reply()
+"""Of a source that has never said which services it has."""
+
+
+async def listed(engine: Engine, deadline: Deadline) -> dict[str, Reply[Service]]:
+    """What each source says of its services; one that cannot say it now, what it said last: nobody sees more
+    because a source is down."""
     now_ms = engine.clock_ms()
-    return await engine.fanout.ask(ServiceQuery(Window(now_ms - RECENT_MS, now_ms)), deadline.half())
+    window = Window(now_ms - RECENT_MS, now_ms)
+    outcomes = await engine.fanout.ask(ServiceQuery(window), deadline)
+    asked = [outcome for outcome in outcomes if outcome.status != "skipped"]
+    engine.told.update({o.source: o.reply for o in asked if o.status in ("ok", "no_data")})
+    return {o.source: engine.told.get(o.source, o.reply if o.answered else NOT_TOLD) for o in asked}
 
 
-def seen(engine: Engine, scope: Scope, outcomes: Sequence[Outcome[Service]]) -> Engine:
-    screen = Screen(engine.fanout, scope, directory_of(outcomes))
-    lacking = [o.source for o in outcomes if o.status in ("failed", "partial") and scope.may_see_source(o.source)]
+def seen(engine: Engine, scope: Scope, told: Mapping[str, Reply[Service]], veil: Veil) -> Engine:
+    part = next(PARTS)
+    screen = Screen(engine.fanout, scope, directory_of(told or engine.told), veil, engine.shown, part)
+    lacking = [s for s, reply in told.items() if reply is NOT_TOLD or reply.partial]
+    lacking = [source for source in lacking if scope.may_see_source(source)]
     return Engine(
-        config=config_of(engine.config, screen),
+        config=config_of(engine, screen),
         registry=registry_of(engine.registry, scope),
         fanout=engine.fanout,
         clock_ms=engine.clock_ms,
         seen=TTLCache(engine.seen.maxsize, engine.seen.ttl),
+        drawn=engine.drawn,
+        shown=engine.shown,
+        part=part,
         screen=screen,
         native=scope.may_ask_natively,
         shows=screen.knows,
-        remarks=(f"{LACKING} {', '.join(lacking)}",) if lacking else (),
+        whole=scope.whole,
+        remarks=(f"{LACKING} {', '.join(lacking)}",) if lacking and scope.needs_facts else (),
     )
 
 
@@ -265,14 +120,18 @@ def registry_of(registry: Registry, scope: Scope) -> Registry:
     )
 
 
-def config_of(config: Config, screen: Screen) -> Config:
-    reach = screen.scope.lookback_s
+def config_of(engine: Engine, screen: Screen) -> Config:
+    config, reach = engine.config, screen.scope.lookback_s
     lookback = config.defaults.lookback if reach is None else min(reach, config.defaults.lookback)
+    defaults = config.defaults.model_copy(update={"lookback": lookback})
+    if screen.scope.whole:
+        return replace(config, defaults=defaults)
+    objectives = {n: o for n, o in config.objectives.items() if shows(o, config.objectives, screen)}
     return replace(
         config,
-        defaults=config.defaults.model_copy(update={"lookback": lookback}),
-        catalog=Catalog({name: disowned(metric, screen) for name, metric in config.catalog.items()}),
-        objectives={n: o for n, o in config.objectives.items() if shows(o, config.objectives, screen)},
+        defaults=defaults,
+        catalog=Catalog(dict(metrics_of(engine, objectives.values(), screen))),
+        objectives=objectives,
         dependencies={
             caller: tuple(name for name in callees if screen.knows(name))
             for caller, callees in config.dependencies.items()
@@ -282,14 +141,25 @@ def config_of(config: Config, screen: Screen) -> Config:
     )
 
 
-def disowned(metric: Metric, screen: Screen) -> Metric:
-    seen_owner = metric.owner is None or metric.owner in screen.sources
-    return metric if seen_owner else metric.model_copy(update={"owner": None})
+def metrics_of(engine: Engine, objectives: Iterable[Objective], screen: Screen) -> Iterator[tuple[str, Metric]]:
+    """The catalog without what only sources and objectives have that may not be seen."""
+    own = {str(query) for objective in objectives for _, query in objective.parts()}
+    for name, metric in engine.config.catalog.items():
+        offering = [each.name for each in engine.registry.instances if each.offers(name)]
+        there = not offering or any(source in screen.sources for source in offering) or name in BUILT_IN
+        if name in own if name.startswith(OWN_METRIC) else there:
+            seen_owner = metric.owner is None or metric.owner in screen.sources
+            yield name, metric if seen_owner else metric.model_copy(update={"owner": None})
 
 
 def shows(objective: Objective, all_of_them: Mapping[str, Objective], screen: Screen) -> bool:
-    """Whether an objective's service may be seen, and those of all that a composite is made of."""
+    """Whether an objective's service may be seen, at the sources that it names; of a composite, those of all that
+    it is made of."""
     if objective.service and not screen.knows(objective.service):
+        return False
+    if not all(
+        source in screen.sources and screen.may_see(source, objective.service) for source in objective.sources
+    ):
         return False
     members = [all_of_them[name] for name in objective.members if name in all_of_them]
     return all(shows(member, all_of_them, screen) for member in members)

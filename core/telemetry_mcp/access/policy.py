@@ -3,11 +3,12 @@ lists alike, so that what one may not see does not exist."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from functools import lru_cache
 
-from telemetry_mcp.access.setting import BUILT_IN, AccessSettings, Patterns, Role
+from telemetry_mcp.access.setting import BUILT_IN, AccessSettings, Mask, Patterns, Role
 
 NATIVE_TOOL = "query_source"
 
@@ -29,6 +30,8 @@ class Scope:
     seen, but a service of one and a source of another are no pair."""
 
     roles: tuple[Role, ...]
+    names: tuple[str, ...] = ()
+    """Those of `roles`, in their order."""
 
     def may_see(self, *, source: str | None = None, service: str | None = None, facts: Facts = UNKNOWN) -> bool:
         """Whether some role lets `service` be seen, at `source`. Without a source: at any; without a service: what
@@ -40,6 +43,15 @@ class Scope:
 
     def may_ask_natively(self, source: str) -> bool:
         return any(role.native and matches(role.sources, source) for role in self.roles)
+
+    def unmasked(self, mask: Mask, source: str, services: Sequence[str | None], facts: Sequence[Facts]) -> bool:
+        """Whether one of the roles that let a thing of these services be seen is not subject to the mask."""
+        return any(
+            not subject_to(mask, name)
+            and matches(role.sources, source)
+            and all(sees(role, source, service, own) for service, own in zip(services, facts, strict=True))
+            for role, name in zip(self.roles, self.names, strict=True)
+        )
 
     @property
     def whole(self) -> bool:
@@ -59,10 +71,12 @@ class Scope:
 
 
 class Policy:
-    """The roles of one configuration."""
+    """The roles of one configuration, and its masks."""
 
     def __init__(self, settings: AccessSettings) -> None:
         self.roles: Mapping[str, Role] = {**BUILT_IN, **settings.roles}
+        self.rules = settings.masks
+        self.scopes: dict[frozenset[str], Scope] = {}
 
     def roles_for(self, roles: Iterable[str], tool: str) -> frozenset[str]:
         """Those of the roles that have the tool. None: for this caller there is no such tool."""
@@ -70,11 +84,30 @@ class Policy:
         return frozenset(name for name, role in known.items() if matches(role.tools, tool))
 
     def scope(self, roles: Collection[str]) -> Scope:
-        return Scope(tuple(self.roles[name] for name in sorted(roles) if name in self.roles))
+        known = frozenset(name for name in roles if name in self.roles)
+        if known not in self.scopes:
+            names = tuple(sorted(known))
+            self.scopes[known] = Scope(tuple(self.roles[name] for name in names), names)
+        return self.scopes[known]
+
+    def masks(self, scope: Scope) -> Mapping[str, Mask]:
+        """Those that one of the roles at least is subject to."""
+        return {n: mask for n, mask in self.rules.items() if any(subject_to(mask, role) for role in scope.names)}
+
+
+def subject_to(mask: Mask, role: str) -> bool:
+    return matches(mask.roles, role) and not matches(mask.exempt, role)
 
 
 def matches(patterns: Patterns, name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return compiled(patterns).fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def compiled(patterns: Patterns) -> re.Pattern[str]:
+    """Upper and lower case differ, as in the names themselves; nothing but `*` and `?` has a meaning."""
+    written = [re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns]
+    return re.compile("|".join(written) if written else r"(?!)", re.DOTALL)
 
 
 def is_all(patterns: Patterns) -> bool:

@@ -71,6 +71,7 @@ class Role(Strict):
     environments: Patterns = EVERYTHING
     native: bool = Field(False, description="query_source, on sources that allow it")
     lookback: Duration | None = Field(None, description="how far back it may ask (default: [defaults])")
+    emails: bool = Field(False, description="sees the e-mail addresses in what sources wrote")
     incident_lane: bool = Field(False, description="gets the larger bucket of [limits] at all times")
 
     @model_validator(mode="after")
@@ -91,7 +92,9 @@ BUILT_IN: Mapping[str, Role] = {
     "responder": Role(
         tools=(*READING, "investigate_incident"), services=EVERYTHING, sources=EVERYTHING, incident_lane=True
     ),
-    "admin": Role(tools=EVERYTHING, services=EVERYTHING, sources=EVERYTHING, native=True, incident_lane=True),
+    "admin": Role(
+        tools=EVERYTHING, services=EVERYTHING, sources=EVERYTHING, native=True, emails=True, incident_lane=True
+    ),
 }
 """Overwritten by a table `[access.roles.<name>]` of the same name."""
 
@@ -139,22 +142,60 @@ class OAuth(Strict):
 
 
 Action = Literal["hide", "round", "bucket", "hash", "pseudonymise"]
+NUMERIC: tuple[Action, ...] = ("round", "bucket")
+TEXTUAL: tuple[Action, ...] = ("hash", "pseudonymise")
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "incident": ("title", "severity", "url"),
+    "change": ("title", "author", "version", "url"),
+    "entry": ("title", "author", "url"),
+    "oncall": ("person", "policy", "schedule", "url"),
+    "slo": ("title", "reason", "url"),
+    "service": ("team", "environment", "tags", "url"),
+}
+"""What a mask's `fields` may name: `incident.title`, or `title` for that of everything. A service's name is not
+among them: it is in the queries and in the words of the sources, too."""
 
 
 class Mask(Strict):
-    """What is shown in place of what. `metrics` are time series, `labels` labels of native series and tags of
-    services, `fields` text beside them (see FIELDS)."""
+    """What is shown in place of what. `metrics` are time series (numbers: hide, round, bucket), `labels` labels of
+    native series and tags of services, `fields` text beside them (see FIELDS; text: hide, hash, pseudonymise).
+
+    It holds for the services and environments that match; where a service's environment is not known, it holds.
+    Whoever sees a thing by a role that is exempt, or not among `roles`, sees it as it is.
+    """
 
     metrics: Patterns = ()
     labels: Patterns = ()
     fields: Patterns = ()
     action: Action
     digits: int = Field(1, ge=1, le=6, description="round: significant digits that are kept")
-    width: float = Field(10.0, gt=0, description="bucket: values become multiples of it")
+    width: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="bucket: values become multiples of it, in the metric's unit"
+    )
     services: Patterns = EVERYTHING
     environments: Patterns = EVERYTHING
     roles: Patterns = EVERYTHING
     exempt: Patterns = ("admin",)
+
+    @model_validator(mode="after")
+    def means_something(self) -> Mask:
+        if not (self.metrics or self.labels or self.fields):
+            raise ValueError("name what it masks: metrics, labels or fields")
+        if self.metrics and self.action in TEXTUAL:
+            raise ValueError(
+                f"action = {self.action!r} is for text, and metrics are numbers: hide, round or bucket"
+            )
+        if (self.labels or self.fields) and self.action in NUMERIC:
+            text = "labels and fields are text: hide, hash or pseudonymise"
+            raise ValueError(f"action = {self.action!r} is for numbers, and {text}")
+        idle = [
+            key
+            for key, action in (("digits", "round"), ("width", "bucket"))
+            if key in self.model_fields_set and self.action != action
+        ]
+        if idle:
+            raise ValueError(f"{idle[0]} has no meaning for action = {self.action!r}")
+        return self
 
 
 class AccessSettings(Strict):
@@ -166,6 +207,7 @@ class AccessSettings(Strict):
     oauth: OAuth | None = None
     roles: Mapping[str, Role] = Field(default_factory=dict)
     masks: Mapping[str, Mask] = Field(default_factory=dict)
+    detect: bool = Field(True, description="take secrets and e-mail addresses out of what sources wrote")
     audit: Literal["best_effort", "required"] = "best_effort"
 
     @field_validator("secret")
@@ -181,6 +223,9 @@ class AccessSettings(Strict):
             raise ValueError("oauth needs resource: the URL of this endpoint, for which tokens are made out")
         if self.keys is not None and self.secret is None:
             raise ValueError("keys needs secret: what is kept of a key is a hash made with it")
+        unsafe = [name for name, mask in self.masks.items() if mask.action in TEXTUAL]
+        if unsafe and self.secret is None:
+            raise ValueError(f"masks.{unsafe[0]} needs secret: without one, anybody could undo what it does")
         return self
 
     @model_validator(mode="after")

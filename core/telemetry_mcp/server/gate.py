@@ -10,13 +10,14 @@ from urllib.parse import unquote
 from mcp import MCPError
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CallToolResult, CompleteResult, Completion, TextContent
+from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CompleteResult, Completion
 
 from telemetry_mcp.access.caller import LOCAL, Caller
 from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import prompts
+from telemetry_mcp.server.call import Call
 from telemetry_mcp.view import view
 
 TOOL_OF_PROMPT = {
@@ -41,6 +42,7 @@ LISTS = {
     "resources/templates/list": ("resourceTemplates", "uriTemplate"),
 }
 """What a list is called in its result, and what tells its rows apart."""
+NO_TOOL = "a tool that there is not"
 SUBSCRIBING = {"resources/subscribe", "resources/unsubscribe"}
 
 Running = Callable[[], Engine]
@@ -55,16 +57,16 @@ def tool_of(method: str, name: str) -> str:
     return name
 
 
-def identified(engine: Running) -> Any:
-    """A middleware that says who is asking. Over HTTP that asks for authentication it never takes the other end
-    for whoever runs the process."""
+def identified(engine: Running, other_end: Caller = LOCAL) -> Any:
+    """A middleware that says who is asking. `other_end` is who it is where the transport has no authentication;
+    over HTTP that asks for one it is never taken for that."""
 
     async def identify(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         caller: Caller | None = getattr(get_access_token(), "caller", None)
         if caller is None:
             if ctx.request is not None and engine().config.access.authenticates:
                 raise MCPError(INVALID_REQUEST, "who is asking is not known: send an access token or a key")
-            caller = LOCAL
+            caller = other_end
         peer = getattr(ctx.request, "client", None)
         visit = Visit(replace(caller, address=peer.host) if peer else caller)
         token = VISIT.set(visit)
@@ -104,9 +106,11 @@ def admitted(engine: Running) -> Any:
             visit.roles = roles_for(ctx.method, name)
             if not visit.roles:
                 visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
-                return unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
+                if ctx.method == "tools/call":
+                    return await no_tool(ctx, call_next, name)
+                raise unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
             if ctx.method == "resources/subscribe" and not await known(engine(), visit, name):
-                return unknown(ctx.method, name, ())
+                raise unknown(ctx.method, name, ())
         if ctx.method == "completion/complete":
             method, name = of_reference(params.get("ref") or {})
             visit.roles = roles_for(method, name)
@@ -119,14 +123,20 @@ def admitted(engine: Running) -> Any:
     return admit
 
 
-def unknown(method: str, name: str, prompt_names: Iterable[str]) -> HandlerResult:
-    """What is said of a tool, a resource or a prompt that does not exist."""
-    if method == "tools/call":
-        said = f"Error executing tool {name}: Unknown tool: {name}"
-        return CallToolResult(is_error=True, content=[TextContent(type="text", text=said)])
+async def no_tool(ctx: ServerRequestContext[Any, Any], call_next: CallNext, name: str) -> HandlerResult:
+    """What the SDK says of a tool that does not exist, to the letter: it is asked for one."""
+    result = await call_next(replace(ctx, params={**(ctx.params or {}), "name": NO_TOOL}))
+    if not isinstance(result, dict):
+        raise TypeError(f"the result of a call is expected on the wire's form, not {type(result).__name__}")
+    said = [{**block, "text": str(block.get("text")).replace(NO_TOOL, name)} for block in result["content"]]
+    return {**result, "content": said}
+
+
+def unknown(method: str, name: str, prompt_names: Iterable[str]) -> MCPError:
+    """What is said of a resource or a prompt that does not exist."""
     if method == "prompts/get":
-        raise MCPError(INVALID_PARAMS, prompts.unknown(name, prompt_names))
-    raise MCPError(INVALID_PARAMS, f"Unknown resource: {name}", {"uri": name})
+        return MCPError(INVALID_PARAMS, prompts.unknown(name, prompt_names))
+    return MCPError(INVALID_PARAMS, f"Unknown resource: {name}", {"uri": name})
 
 
 def filtered(result: HandlerResult, rows: str, keep: Callable[[Mapping[str, Any]], bool]) -> HandlerResult:
@@ -156,9 +166,13 @@ async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     roles = engine.policy.roles_for(visit.caller.roles, tool_of("resources/read", uri))
     if not roles:
         return False
-    service = service_of(uri)
-    seen = await view(engine, roles, Deadline(engine.config.defaults.deadline))
-    return service is None or seen.shows(service)
+    service, until = service_of(uri), Deadline(engine.config.defaults.deadline)
+    seen = await view(engine, roles, visit.caller, until)
+    if service is None or len(seen.registry.instances) == len(engine.registry.instances):
+        return service is None or seen.shows(service)
+    # That a service is there may be known of a hidden source only: then its updates tell of that source.
+    services, _ = await Call(seen, until).services()
+    return service in {each.name for each in services}
 
 
 def service_of(uri: str) -> str | None:

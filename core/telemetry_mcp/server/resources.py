@@ -21,9 +21,11 @@ from telemetry_mcp.server.argument import HOUR_MS, LONGEST_TEXT
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.envelope import Answer, Number, Shape, envelope
 from telemetry_mcp.server.join import joined
+from telemetry_mcp.server.prompts import ARGUMENTS
 from telemetry_mcp.view import view
 
 JSON = "application/json"
+OF_METRIC = "telemetry://services/{service}/metrics/{metric}{?hours}"
 MOST_COMPLETIONS = 100
 RECENT_INCIDENTS_MS = 24 * HOUR_MS
 """An incident whose id is completed was open within this time."""
@@ -48,8 +50,8 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
     """`engine` gives the running one: the SDK hands a context to resource templates only."""
 
     async def call() -> Call:
-        until = Deadline(engine().config.defaults.deadline)
-        return Call(await view(engine(), VISIT.get().roles, until), until)
+        until, visit = Deadline(engine().config.defaults.deadline), VISIT.get()
+        return Call(await view(engine(), visit.roles, visit.caller, until), until)
 
     @server.resource("telemetry://sli-report", title="SLI report", mime_type=JSON)
     async def sli_report() -> str:
@@ -66,9 +68,7 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
         """The normalized metrics, which sources have them, and the services."""
         return await written(catalogued(await call()))
 
-    @server.resource(
-        "telemetry://services/{service}/metrics/{metric}{?hours}", title="Metric of a service", mime_type=JSON
-    )
+    @server.resource(OF_METRIC, title="Metric of a service", mime_type=JSON)
     async def metric(service: str, metric: str, ctx: Context, hours: str = "1") -> str:
         """One metric of one service over the last hours: statistics, merged series, provenance."""
         if len(service) > LONGEST_TEXT:
@@ -80,7 +80,7 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
         argument: CompletionArgument,
         context: CompletionContext | None,
     ) -> Completion | None:
-        return await completed(await call(), argument)
+        return await completed(await call(), argument) if takes(ref, argument.name) else None
 
     server.completion()(complete)  # type: ignore[no-untyped-call]
 
@@ -126,6 +126,13 @@ async def catalogued(call: Call) -> CatalogAnswer:
 
 def offering(engine: Engine, metric: str) -> list[str]:
     return [instance.name for instance in engine.registry.instances if instance.offers(metric)]
+
+
+def takes(ref: PromptReference | ResourceTemplateReference, argument: str) -> bool:
+    """Whether what is completed has that argument: by another one's right nobody is told names."""
+    if isinstance(ref, PromptReference):
+        return argument in ARGUMENTS.get(ref.name, ())
+    return ref.uri == OF_METRIC and argument in ("service", "metric", "source")
 
 
 async def completed(call: Call, argument: CompletionArgument) -> Completion | None:

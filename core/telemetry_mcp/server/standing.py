@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from telemetry_mcp.access.redaction import redact
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.model import Failure
 from telemetry_mcp.quota import Quota
@@ -56,7 +57,7 @@ def present(instance: Instance, engine: Engine) -> SourceRow:
     guard, settings = instance.guard, instance.source.settings
     offered = instance.offered
     native = instance.source.native_language if "native" in instance.capabilities else None
-    status, reason, fix = standing(instance)
+    status, reason, fix = standing(instance) if engine.whole else outline(instance)
     return SourceRow(
         name=instance.name,
         plugin=instance.plugin,
@@ -73,9 +74,25 @@ def present(instance: Instance, engine: Engine) -> SourceRow:
         backing_off_s=rounded(guard.pause.wait_s) if guard.pause.wait_s > 0 else None,
         quota=quotas(instance),
         abandoned_threads=instance.source.context.threads.abandoned,
-        reason=reason,
+        reason=redact(reason) if reason and engine.config.access.detect else reason,
         fix=fix,
     )
+
+
+def outline(instance: Instance) -> tuple[Status, str | None, str | None]:
+    """How it stands without a word of what other callers asked."""
+    status = standing(instance)[0]
+    kinds = {name: trouble.kind for name, trouble in troubles_of(instance).items()}
+    said = "; ".join(f"{capability}: {kind}" for capability, kind in kinds.items())
+    waiting = {"breaker_open": "not asked after failures in a row", "backing_off": "it asked to be left alone"}
+    reason = waiting.get(status, said) or None
+    return status, reason, "ask whoever runs this server" if reason else None
+
+
+def troubles_of(instance: Instance) -> Mapping[str, Failure]:
+    """By capability."""
+    capability = {method: name for name, method in METHODS.items()}
+    return {capability[method]: trouble for method, trouble in instance.guard.troubles.items()}
 
 
 def standing(instance: Instance) -> tuple[Status, str | None, str | None]:
@@ -94,14 +111,13 @@ def standing(instance: Instance) -> tuple[Status, str | None, str | None]:
             "wait, or ask less often",
         )
     if guard.troubles:
-        return troubled(guard.troubles)
+        return troubled(troubles_of(instance))
     return "ready", None, None
 
 
 def troubled(troubles: Mapping[str, Failure]) -> tuple[Status, str, str]:
     """What it last failed by, or lacked, each capability by name; one failure is enough not to be ready."""
-    capability = {method: name for name, method in METHODS.items()}
-    said = [f"{capability[method]}: {trouble.message}" for method, trouble in troubles.items()]
+    said = [f"{capability}: {trouble.message}" for capability, trouble in troubles.items()]
     failures = [trouble for trouble in troubles.values() if trouble.kind != "partial"]
     worst = (failures or list(troubles.values()))[0]
     return "failing" if failures else "ready", clean("; ".join(said), LONGEST_REASON), worst.hint

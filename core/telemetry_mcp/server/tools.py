@@ -64,9 +64,9 @@ async def answered(
     """
     engine = ctx.request_context.lifespan_context
     try:
-        until = deadline(engine, deadline_s)
-        call = Call(await view(engine, VISIT.get().roles, until), until, fresh, progress_to(ctx))
-        return result(await ask(call))
+        until, visit = deadline(engine, deadline_s), VISIT.get()
+        own = await view(engine, visit.roles, visit.caller, until)
+        return result(await ask(Call(own, until, fresh, progress_to(ctx))))
     except QuestionError as error:
         return CallToolResult(is_error=True, content=[TextContent(type="text", text=str(error))])
 
