@@ -70,6 +70,10 @@ Port = Annotated[int | None, typer.Option(min=0, max=65535, help="default: [serv
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="of the log on stderr")
 ]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option("--log-format", envvar="TELEMETRY_MCP_LOG_FORMAT", help="of the log on stderr; json: ECS"),
+]
 
 
 def version(wanted: bool) -> None:
@@ -104,9 +108,10 @@ def serve(
         bool, typer.Option("--insecure", help="listen on other than loopback without authentication")
     ] = False,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
 ) -> None:
     """Serve MCP, on stdio for a client that starts it or on HTTP."""
-    target = target_of(config, demo, fault, log_level)
+    target = target_of(config, demo, fault, log_level, log_format)
     from telemetry_mcp.terminal import serve
 
     with target.configured() as found:
@@ -294,18 +299,24 @@ def demo(
     run(target, serve=serve, port=port, color=not no_color)
 
 
-def target_of(config: Path | None, demo: bool, fault: list[str] | None, level: str = "warning") -> Target:
+def target_of(
+    config: Path | None,
+    demo: bool,
+    fault: list[str] | None,
+    level: str = "warning",
+    form: Literal["text", "json"] | None = None,
+) -> Target:
     """What the command runs over, with the log set up before anything can write to it."""
-    configure_log(level)
+    configure_log(level, form)
     from telemetry_mcp.terminal.target import Target
 
     return Target(config, demo, tuple(fault or ()))
 
 
-def configure_log(level: str) -> None:
+def configure_log(level: str, form: Literal["text", "json"] | None = None) -> None:
     from telemetry_mcp import log
 
-    log.configure(level.upper())
+    log.configure(level.upper(), form)
 
 
 def run() -> None:

@@ -13,7 +13,7 @@ from cachetools import LRUCache, TTLCache
 from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.cache import size
 from telemetry_mcp.config import Config
-from telemetry_mcp.fanout import Asking, Fanout
+from telemetry_mcp.fanout import Asking, Fanout, Found
 from telemetry_mcp.model import Outcome, Reply
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.source import now_ms
@@ -91,6 +91,7 @@ async def opened(
     registry: Registry | None = None,
     clock_ms: Callable[[], int] = now_ms,
     observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
+    found: Callable[[str, Found], None] = lambda source, found: None,
 ) -> AsyncIterator[Engine]:
     """A running engine; leaving it cancels what is under way and closes every connection.
 
@@ -98,7 +99,9 @@ async def opened(
     """
     sources = registry or load(config)
     try:
-        async with Fanout(sources, settings=config.cache, clock_ms=clock_ms, observe=observe) as fanout:
+        async with Fanout(
+            sources, settings=config.cache, clock_ms=clock_ms, observe=observe, found=found
+        ) as fanout:
             seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
             yield Engine(config, sources, fanout, clock_ms, seen)
     finally:

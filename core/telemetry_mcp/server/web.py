@@ -47,11 +47,15 @@ class Life:
 
 
 class Mortal:
-    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off."""
+    """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off.
 
-    def __init__(self, app: ASGIApp, life: Life) -> None:
+    `answered` is told the status of every answer.
+    """
+
+    def __init__(self, app: ASGIApp, life: Life, answered: Callable[[int], None] = lambda status: None) -> None:
         self.app = app
         self.life = life
+        self.answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,6 +65,8 @@ class Mortal:
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
+            if not begun:
+                self.answered(message["status"])
             begun = True
             complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
@@ -74,6 +80,7 @@ class Mortal:
         if not request.cancelled_caught:
             return
         if not begun:
+            self.answered(503)
             await PlainTextResponse("the server has ended", 503)(scope, receive, send)
         elif not complete:
             await send({"type": "http.response.body"})
@@ -121,7 +128,7 @@ def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettin
         ],
         lifespan=lifespan,
     )
-    return Mortal(routes, life)
+    return Mortal(routes, life, metrics.answered)
 
 
 def security(settings: ServerSettings) -> TransportSecuritySettings:

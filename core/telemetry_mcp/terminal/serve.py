@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
-import sys
 from ipaddress import ip_address
 
 import anyio
 
+from telemetry_mcp import log
 from telemetry_mcp.config import Config
 from telemetry_mcp.terminal.ending import aside, end_within
 from telemetry_mcp.terminal.target import CommandError, server_over
+from telemetry_mcp.terminal.tracing import traced
 
 LAST_S = 3.0
 """What is left for closing down once everything under way is cancelled: connections may take their leave."""
@@ -24,10 +25,11 @@ def stdio(config: Config) -> None:
     async def run() -> None:
         await stdio.run(server, lambda: end_within(LAST_S))
 
-    # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
-    with aside():
-        server = server_over(config)
-    anyio.run(run)
+    with traced():
+        # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
+        with aside():
+            server = server_over(config)
+        anyio.run(run)
 
 
 def http(config: Config, host: str | None, port: int | None, *, insecure: bool = False) -> None:
@@ -63,16 +65,16 @@ def serve_on(config: Config, sock: socket.socket) -> None:
     def announce() -> None:
         host, port = sock.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"listening on http://{shown}:{port}{PATH}", file=sys.stderr, flush=True)  # noqa: T201
+        log.announce(f"listening on http://{shown}:{port}{PATH}")
 
     async def serve() -> None:
         metrics = Metrics()
-        server = server_over(config, metrics.observe)
-        metrics.watch(server)
+        server = server_over(config, metrics)
         last_s = GRACE_S + FAREWELL_S + LAST_S
         await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s))
 
-    anyio.run(serve)
+    with traced():
+        anyio.run(serve)
 
 
 def is_loopback(host: str) -> bool:

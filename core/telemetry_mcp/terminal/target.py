@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -17,13 +17,13 @@ from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import ENV_PATH, Config, locate, read
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.errors import ConfigError, TelemetryError
-from telemetry_mcp.model import Outcome
 from telemetry_mcp.registry import load
 from telemetry_mcp.server.app import build
 from telemetry_mcp.source import now_ms
 
 if TYPE_CHECKING:
     from telemetry_mcp.demo.emulator import Emulators
+    from telemetry_mcp.server.metric import Metrics
 
 SEED = 7
 T = TypeVar("T")
@@ -150,12 +150,20 @@ def web_address(text: str) -> str:
     return text
 
 
-def server_over(
-    config: Config, observe: Callable[[Outcome[Any]], None] = lambda outcome: None
-) -> MCPServer[Engine]:
+def server_over(config: Config, metrics: Metrics | None = None) -> MCPServer[Engine]:
     """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts."""
     registry = load(config)
-    server = build(lambda: opened(config, registry=registry, observe=observe))
+
+    @asynccontextmanager
+    async def measured(metrics: Metrics) -> AsyncIterator[Engine]:
+        async with opened(config, registry=registry, observe=metrics.observe, found=metrics.found) as engine:
+            with metrics.of(engine):
+                yield engine
+
+    if metrics is None:
+        server = build(lambda: opened(config, registry=registry))
+    else:
+        server = build(lambda: measured(metrics), metrics.watch)
     gc.freeze()
     gc.enable()
     return server
