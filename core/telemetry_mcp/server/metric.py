@@ -28,6 +28,7 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Found
 from telemetry_mcp.model import Outcome
 from telemetry_mcp.server.gauge import AuditStanding, Gauges
+from telemetry_mcp.server.trace import METHODS
 
 BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 OTHER = "other"
@@ -116,8 +117,7 @@ class Metrics:
                 outcome = "cancelled"
                 raise
             finally:
-                known = server._lowlevel_server.get_request_handler(ctx.method) is not None
-                self.requests.labels(ctx.method if known else OTHER, outcome).inc()
+                self.requests.labels(ctx.method if ctx.method in METHODS else OTHER, outcome).inc()
                 if tool:
                     self.tools_running.labels(tool).dec()
                     self.tool_calls.labels(tool, outcome).inc()

@@ -6,11 +6,13 @@ from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 from opentelemetry import context, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry_mcp.text import clean
 
+METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
 HEADERS = ("traceparent", "tracestate")
 LONGEST_NAME = 64
 PROPAGATOR = TraceContextTextMapPropagator()
@@ -44,7 +46,7 @@ def named(server: MCPServer[Any]) -> Any:
     async def name(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         span = trace.get_current_span()
         if span.is_recording():
-            known = ctx.method if server._lowlevel_server.get_request_handler(ctx.method) else "unknown method"
+            known = ctx.method if ctx.method in METHODS else "unknown method"
             asked = (ctx.params or {}).get("name")
             if known != ctx.method:
                 span.set_attribute("mcp.method.name", clean(ctx.method, LONGEST_NAME))
