@@ -15,6 +15,7 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.server import prompts, resources, tools, trace
 from telemetry_mcp.server.argument import check_arguments
 from telemetry_mcp.server.gate import admitted, identified
+from telemetry_mcp.server.legacy import Legacy
 from telemetry_mcp.server.record import recorded
 
 INSTRUCTIONS = """\
@@ -48,7 +49,7 @@ def build(open_engine: Opened, watch: Watch | None = None) -> MCPServer[Engine]:
 
     @asynccontextmanager
     async def lifespan(server: MCPServer[Engine]) -> AsyncIterator[Engine]:
-        async with open_engine() as engine:
+        async with open_engine() as engine, legacy.telling():
             running[:] = [engine]
             try:
                 yield engine
@@ -64,6 +65,7 @@ def build(open_engine: Opened, watch: Watch | None = None) -> MCPServer[Engine]:
         lifespan=lifespan,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},
     )
+    legacy = Legacy(server)
     tools.register(server)
     resources.register(server, lambda: running[0])
     prompts.register(server)

@@ -10,7 +10,16 @@ from urllib.parse import unquote
 from mcp import MCPError
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CallToolResult, CompleteResult, Completion, TextContent
+from mcp.types import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    CallToolResult,
+    CompleteResult,
+    Completion,
+    EmptyResult,
+    TextContent,
+)
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from telemetry_mcp.access.caller import LOCAL, Caller
 from telemetry_mcp.access.visit import VISIT, Visit
@@ -99,14 +108,18 @@ def admitted(engine: Running) -> Any:
             rows, key = LISTS[ctx.method]
             method = ctx.method
             return filtered(await call_next(ctx), rows, lambda row: bool(roles_for(method, str(row[key]))))
-        if ctx.method in ("tools/call", "prompts/get", "resources/read") or ctx.method in SUBSCRIBING:
+        if ctx.method in SUBSCRIBING and ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            # As with a wish to listen: it is granted whatever it is for, and of what there is not nobody is told.
+            if await known(engine(), visit, str(params.get("uri"))):
+                return await call_next(ctx)
+            visit.refusal, visit.reason = "denied", f"there is nothing of this for {visit.caller.subject}"
+            return EmptyResult()
+        if ctx.method in ("tools/call", "prompts/get", "resources/read"):
             name = str(params.get("uri" if ctx.method.startswith("resources/") else "name"))
             visit.roles = roles_for(ctx.method, name)
             if not visit.roles:
                 visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
                 return unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
-            if ctx.method == "resources/subscribe" and not await known(engine(), visit, name):
-                return unknown(ctx.method, name, ())
         if ctx.method == "completion/complete":
             method, name = of_reference(params.get("ref") or {})
             visit.roles = roles_for(method, name)

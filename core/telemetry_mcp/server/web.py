@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.server.metric import Metrics
+from telemetry_mcp.server.wire import MAX_HEAD_BYTES, Patience, Whole
 
 PATH = "/mcp"
 MAX_REQUEST_BYTES = 256 * 1024
@@ -89,10 +90,13 @@ class Mortal:
 def application(server: MCPServer[Any], metrics: Metrics, settings: ServerSettings, life: Life) -> ASGIApp:
     """The ASGI application. Hosts and origins that are not loopback, nor named in the settings, are refused."""
     allowed = security(settings)
-    endpoint = server.streamable_http_app(
-        streamable_http_path=PATH,
-        max_request_body_size=MAX_REQUEST_BYTES,
-        transport_security=allowed,
+    endpoint = Whole(
+        server.streamable_http_app(
+            streamable_http_path=PATH,
+            max_request_body_size=MAX_REQUEST_BYTES,
+            transport_security=allowed,
+        ),
+        MAX_REQUEST_BYTES,
     )
     check = TransportSecurityMiddleware(allowed)
 
@@ -199,6 +203,9 @@ async def run(
     life = Life()
     config = uvicorn.Config(
         application(server, metrics, settings, life),
+        http=Patience,
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         access_log=False,
         log_config=None,
         server_header=False,
