@@ -1,4 +1,4 @@
-"""The official conformance suite against the server as it is: every revision of the protocol that the suite knows."""
+"""The official conformance suite against the server as it is, for every revision that the suite knows."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def fault(code: int, why: str, request_id: Any = None) -> Response:
 
 
 async def whole(receive: Receive, max_bytes: int) -> bytes | None:
-    """The body, or its beginning when it is larger than `max_bytes`; None when the client leaves before the end."""
+    """The body, or its beginning when it is larger than `max_bytes`; None when the client leaves before."""
     body = bytearray()
     while True:
         message = await receive()
