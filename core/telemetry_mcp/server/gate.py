@@ -26,6 +26,7 @@ from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import prompts
+from telemetry_mcp.text import clean
 from telemetry_mcp.view import view
 
 TOOL_OF_PROMPT = {
@@ -51,6 +52,8 @@ LISTS = {
 }
 """What a list is called in its result, and what tells its rows apart."""
 SUBSCRIBING = {"resources/subscribe", "resources/unsubscribe"}
+
+LONGEST_NAME = 1000
 
 Running = Callable[[], Engine]
 
@@ -116,6 +119,8 @@ def admitted(engine: Running) -> Any:
             return EmptyResult()
         if ctx.method in ("tools/call", "prompts/get", "resources/read"):
             name = str(params.get("uri" if ctx.method.startswith("resources/") else "name"))
+            if not is_name(name):
+                return unknown(ctx.method, clean(name, LONGEST_NAME), ())
             visit.roles = roles_for(ctx.method, name)
             if not visit.roles:
                 visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
@@ -130,6 +135,11 @@ def admitted(engine: Running) -> Any:
         return await call_next(ctx)
 
     return admit
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be the name of anything here, and may be repeated as it is."""
+    return len(text) <= LONGEST_NAME and text.isprintable()
 
 
 def unknown(method: str, name: str, prompt_names: Iterable[str]) -> HandlerResult:
