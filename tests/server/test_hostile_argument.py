@@ -1,0 +1,132 @@
+"""Arguments of every tool as its schema has them, and as nobody should: each call has an answer or a sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from telemetry_mcp.server.app import build
+from tests.server.conftest import Answer
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Desk
+
+DEADLINE_S = 2.0
+SLACK_S = 0.5
+LONGEST_S = 60.0
+EXAMPLES = 500
+ODD = (
+    "",
+    " ",
+    "\0",
+    "\n",
+    "\u202e",
+    "\U000e0041",
+    "é" * 400,
+    "x" * 5000,
+    "*",
+    "%",
+    "{}",
+    "'; --",
+    "../..",
+    "${HOME}",
+)
+KNOWN = (
+    *("payment-processor", "notification-service", "*", "cpu", "error_rate", "latency_p99", "now-6h", "now", "1h"),
+    *(
+        "2026-02-16T12:00:00Z",
+        "1771243200",
+        "99999999999999999999",
+        "-1",
+        "1e999",
+        "NaN",
+        "prometheus",
+        "up",
+        "open",
+    ),
+)
+TEXT = st.one_of(st.sampled_from(KNOWN), st.sampled_from(ODD), st.text(st.characters(exclude_categories=["Cs"])))
+NUMBER = st.one_of(
+    st.integers(-3, 30), st.integers(), st.floats(), st.sampled_from([1e308, -0.0, 5e-324, 2**63, 10**400])
+)
+JUNK = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBER, TEXT),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
+    max_leaves=5,
+)
+SENTENCE = re.compile(r"\w.*\w\W*$", re.DOTALL)
+
+
+def fitting(schema: dict[str, Any]) -> SearchStrategy[Any]:
+    """Values that a schema lets through, or nearly."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    if "anyOf" in schema:
+        return st.one_of(*(fitting(each) for each in schema["anyOf"]))
+    match schema.get("type"):
+        case "string":
+            return TEXT
+        case "integer":
+            return st.integers(-3, 200)
+        case "number":
+            return st.one_of(st.integers(-3, 100), st.floats())
+        case "boolean":
+            return st.booleans()
+        case "array":
+            return st.lists(fitting(schema.get("items", {})), max_size=4)
+        case "null":
+            return st.none()
+        case _:
+            return JUNK
+
+
+def arguments(schema: dict[str, Any]) -> SearchStrategy[dict[str, Any]]:
+    """Arguments of a tool: mostly fitting, one or the other is missing, junk, or unknown."""
+    named = {name: st.one_of(*[fitting(each)] * 4, JUNK) for name, each in schema["properties"].items()}
+    needed = {name: named.pop(name) for name in schema.get("required", ())}
+    usual = st.fixed_dictionaries(needed, optional=named)
+    broken = st.dictionaries(st.one_of(st.sampled_from([*needed, *named, "x"]), TEXT), JUNK, max_size=4)
+    return st.one_of(*[usual] * 6, broken)
+
+
+def a_sentence(answer: Answer) -> None:
+    """A refusal says why, in words of ours, and not at length."""
+    assert answer.is_error
+    assert not re.fullmatch(r"Error executing tool \w+", answer.text)
+    assert "pydantic" not in answer.text
+    assert "validation error" not in answer.text
+    assert SENTENCE.search(answer.text)
+    assert len(answer.text) < 3000
+
+
+def calls() -> SearchStrategy[tuple[str, dict[str, Any]]]:
+    tools = build(opened_never)._tool_manager.list_tools()
+    return st.one_of(*(st.tuples(st.just(tool.name), arguments(tool.parameters)) for tool in tools))
+
+
+def opened_never() -> Any:
+    raise NotImplementedError
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(call=calls())
+async def test_a_tool_answers_whatever_it_is_asked(desk: Desk, call: tuple[str, dict[str, Any]]) -> None:
+    tool, asked = call
+    if "deadline_s" in desk.tools[tool].input_schema["properties"]:
+        asked.setdefault("deadline_s", DEADLINE_S)
+    answer = await desk.ask(tool, **asked)
+    granted = asked.get("deadline_s")
+    limit_s = granted if isinstance(granted, int | float) and 0 < granted < LONGEST_S else LONGEST_S
+    assert answer.took_s < limit_s + SLACK_S
+    if not answer.fields:
+        a_sentence(answer)
