@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 2.0
 SLACK_S = 0.5
 LONGEST_S = 60.0
-EXAMPLES = 500
+EXAMPLES = 400
 ODD = (
     "",
     " ",
@@ -84,13 +84,38 @@ def fitting(schema: dict[str, Any]) -> SearchStrategy[Any]:
             return JUNK
 
 
+SENSIBLE: dict[str, SearchStrategy[Any]] = {
+    "service": st.sampled_from(["payment-processor", "notification-service", "cache-redis"]),
+    "metric": st.sampled_from(["cpu", "error_rate", "latency_p99"]),
+    "metric_type": st.sampled_from(["cpu", "memory", "request_rate"]),
+    "metrics": st.lists(st.sampled_from(["cpu", "memory"]), max_size=3),
+    "hours": st.sampled_from([0.25, 1, 6, 24]),
+    "time_window_hours": st.sampled_from([1, 6]),
+    "start": st.sampled_from(["now-6h", "2026-02-16T12:00:00Z"]),
+    "end": st.sampled_from(["now", "2026-02-16T14:30:00Z"]),
+    "since": st.sampled_from(["now-24h", "2026-02-16T12:00:00Z"]),
+    "step": st.sampled_from(["1m", "300"]),
+    "threshold": st.sampled_from([0, 80, 99.9]),
+    "objective": st.sampled_from([90, 99.9]),
+    "sensitivity": st.sampled_from([2, 3.5]),
+    "source": st.sampled_from(["prometheus", "datadog", "newrelic"]),
+    "query": st.sampled_from(["up", "payment", "sum(cpu_percent)"]),
+}
+
+
 def arguments(schema: dict[str, Any]) -> SearchStrategy[dict[str, Any]]:
-    """Arguments of a tool: mostly fitting, one or the other is missing, junk, or unknown."""
-    named = {name: st.one_of(*[fitting(each)] * 4, JUNK) for name, each in schema["properties"].items()}
-    needed = {name: named.pop(name) for name in schema.get("required", ())}
-    usual = st.fixed_dictionaries(needed, optional=named)
-    broken = st.dictionaries(st.one_of(st.sampled_from([*needed, *named, "x"]), TEXT), JUNK, max_size=4)
-    return st.one_of(*[usual] * 6, broken)
+    """Arguments of a tool: sensible ones, of which mostly one is odd; or nothing but odd ones."""
+    properties, needed = schema["properties"], schema.get("required", ())
+    sensible = {name: SENSIBLE.get(name, fitting(each)) for name, each in properties.items()}
+    usual = st.fixed_dictionaries(
+        {name: sensible[name] for name in needed},
+        optional={name: each for name, each in sensible.items() if name in SENSIBLE and name not in needed},
+    )
+    odd = st.one_of(
+        *(named(name, st.one_of(fitting(each), JUNK)) for name, each in properties.items()), named("x", JUNK)
+    )
+    broken = st.dictionaries(st.one_of(st.sampled_from([*properties, "x"]), TEXT), JUNK, max_size=4)
+    return st.one_of(usual, st.builds(dict.__or__, usual, odd), st.builds(dict.__or__, usual, odd), broken)
 
 
 def a_sentence(answer: Answer) -> None:
