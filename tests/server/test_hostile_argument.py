@@ -111,9 +111,8 @@ def arguments(schema: dict[str, Any]) -> SearchStrategy[dict[str, Any]]:
         {name: sensible[name] for name in needed},
         optional={name: each for name, each in sensible.items() if name in SENSIBLE and name not in needed},
     )
-    odd = st.one_of(
-        *(named(name, st.one_of(fitting(each), JUNK)) for name, each in properties.items()), named("x", JUNK)
-    )
+    values = {**{name: st.one_of(fitting(each), JUNK) for name, each in properties.items()}, "x": JUNK}
+    odd = st.one_of(*(st.fixed_dictionaries({name: each}) for name, each in values.items()))
     broken = st.dictionaries(st.one_of(st.sampled_from([*properties, "x"]), TEXT), JUNK, max_size=4)
     return st.one_of(usual, st.builds(dict.__or__, usual, odd), st.builds(dict.__or__, usual, odd), broken)
 
