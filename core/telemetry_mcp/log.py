@@ -58,10 +58,9 @@ def announce(text: str) -> None:
 class Text(logging.Formatter):
     """For people. The trace's id stands before the message, where there is a trace."""
 
-    converter = time.gmtime
-
     def __init__(self) -> None:
         super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # What somebody else wrote, such as the name of a tool, must not look like a line of ours.

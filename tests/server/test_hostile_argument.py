@@ -136,6 +136,7 @@ def opened_never() -> Any:
 
 TOOLS = build(opened_never)._tool_manager.list_tools()
 CALLS = st.one_of(*(st.tuples(st.just(tool.name), arguments(tool.parameters)) for tool in TOOLS))
+ALL_ODD: tuple[Any, ...] = (*ODD, *EXTREMES, None, True, [], {}, ["x"], [[]], {"x": {}})
 USUAL = {
     **{"service": "cache-redis", "metric": "cpu", "metric_type": "cpu", "threshold": 80},
     **{"source": "prometheus", "query": "up"},
@@ -159,7 +160,7 @@ async def test_a_tool_answers_where_one_argument_is_odd(desk: Desk, tool: Tool) 
     properties = tool.parameters["properties"]
     usual = {name: value for name, value in USUAL.items() if name in properties}
     for name in properties:
-        for odd in (*ODD, *EXTREMES, None, True, [], {}, ["x"], [[]], {"x": {}}):
+        for odd in ALL_ODD:
             await answered(desk, tool.name, {**usual, name: odd})
 
 

@@ -176,7 +176,9 @@ async def heard(engine: Engine, visit: Visit, params: Mapping[str, Any]) -> Mapp
 
 async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     """Whether this caller may be told of a resource: its tool, and its service where it is one's."""
-    roles = engine.policy.roles_for(visit.caller.roles, tool_of("resources/read", uri))
+    tool = tool_of("resources/read", uri)
+    # A role that has all tools has that of no name, too.
+    roles = engine.policy.roles_for(visit.caller.roles, tool) if tool else None
     if not roles:
         return False
     service = service_of(uri)

@@ -6,6 +6,7 @@ import asyncio
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -46,7 +47,7 @@ class Metrics:
     """
 
     def __init__(self, audit: Callable[[Engine], AuditStanding | None] = no_audit) -> None:
-        disable_created_metrics()  # when each series began is one more series for each
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began is one more series for each
         self.registry = CollectorRegistry()
         self.audit = audit
         self.source_requests = self.counter("source_requests", "Upstream calls", "source", "status", "kind")
@@ -57,9 +58,10 @@ class Metrics:
         self.requests = self.counter("requests", "Messages of MCP clients", "method", "outcome")
         self.tool_calls = self.counter("tool_calls", "Tool calls", "tool", "outcome")
         self.tool_seconds = self.histogram("tool_seconds", "How long a tool call took", "tool")
-        self.tools_running = Gauge(
+        running = Gauge(
             "telemetry_mcp_tool_calls_running", "Tool calls under way", ["tool"], registry=self.registry
         )
+        self.tools_running = cache(running.labels)
         self.refusals = self.counter(
             "refusals", "Requests that the server itself turned away: denied, or one too many", "reason", "caller"
         )
@@ -70,11 +72,14 @@ class Metrics:
         build.labels(version("telemetry-mcp"), platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
 
-    def counter(self, name: str, what: str, *labels: str) -> Counter:
-        return Counter(f"telemetry_mcp_{name}_total", what, labels, registry=self.registry)
+    def counter(self, name: str, what: str, *labels: str) -> Callable[..., Counter]:
+        """Gives the counter of some labels; finding it takes the library longer than counting."""
+        made = Counter(f"telemetry_mcp_{name}_total", what, labels, registry=self.registry)
+        return cache(made.labels)
 
-    def histogram(self, name: str, what: str, *labels: str) -> Histogram:
-        return Histogram(f"telemetry_mcp_{name}", what, labels, buckets=BUCKETS_S, registry=self.registry)
+    def histogram(self, name: str, what: str, *labels: str) -> Callable[..., Histogram]:
+        made = Histogram(f"telemetry_mcp_{name}", what, labels, buckets=BUCKETS_S, registry=self.registry)
+        return cache(made.labels)
 
     @contextmanager
     def of(self, engine: Engine) -> Iterator[None]:
@@ -89,16 +94,16 @@ class Metrics:
     def observe(self, outcome: Outcome[Any]) -> None:
         """A request to a source that really was made."""
         kind = outcome.failure.kind if outcome.failure else ""
-        self.source_requests.labels(outcome.source, outcome.status, kind).inc()
-        self.source_seconds.labels(outcome.source).observe((outcome.latency_ms or 0) / 1000)
+        self.source_requests(outcome.source, outcome.status, kind).inc()
+        self.source_seconds(outcome.source).observe((outcome.latency_ms or 0) / 1000)
 
     def found(self, source: str, found: Found) -> None:
         """What the cache had of a question to a source."""
-        self.cache_lookups.labels(source, found).inc()
+        self.cache_lookups(source, found).inc()
 
     def answered(self, code: int) -> None:
         """An answer of the HTTP endpoint has begun."""
-        self.http_answers.labels(str(code)).inc()
+        self.http_answers(code).inc()
 
     def watch(self, server: MCPServer[Any]) -> Any:
         """The middleware that counts what is asked of `server`; its place is right after the one that says who
@@ -108,7 +113,7 @@ class Metrics:
             tool = tool_of(server, ctx)
             started, outcome = perf_counter(), "error"
             if tool:
-                self.tools_running.labels(tool).inc()
+                self.tools_running(tool).inc()
             try:
                 answer = await call_next(ctx)
                 outcome = "tool_error" if failed(answer) else "ok"
@@ -117,13 +122,13 @@ class Metrics:
                 outcome = "cancelled"
                 raise
             finally:
-                self.requests.labels(ctx.method if ctx.method in METHODS else OTHER, outcome).inc()
+                self.requests(ctx.method if ctx.method in METHODS else OTHER, outcome).inc()
                 if tool:
-                    self.tools_running.labels(tool).dec()
-                    self.tool_calls.labels(tool, outcome).inc()
-                    self.tool_seconds.labels(tool).observe(perf_counter() - started)
+                    self.tools_running(tool).dec()
+                    self.tool_calls(tool, outcome).inc()
+                    self.tool_seconds(tool).observe(perf_counter() - started)
                 if (visit := VISIT.get(None)) is not None and visit.refusal is not None:
-                    self.refusals.labels(visit.refusal, visit.caller.kind).inc()
+                    self.refusals(visit.refusal, visit.caller.kind).inc()
 
         return count
 
