@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import pytest
 from mcp import Client
 
 from telemetry_mcp.server.wire import BODY_S, HEAD_S
-from tests.server.conftest import SECRETS
+from tests.server.conftest import COMMAND, SECRETS
 from tests.server.raw import MODERN, Heard, Raw, posted
 
 if TYPE_CHECKING:
@@ -279,3 +280,28 @@ async def test_many_garbled_openings_leave_no_session_behind(served: Served, raw
         await raw.post(request("tools/list"))
     assert resident_mib(served) - before < 10
     await answers(raw)
+
+
+@pytest.mark.parametrize("options", [["--log-format", "json"], []], ids=["option", "variable"])
+async def test_what_a_stranger_sends_stays_within_a_line_of_the_log(options: list[str]) -> None:
+    environ = {**os.environ, **({} if options else {"TELEMETRY_MCP_LOG_FORMAT": "json"})}
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "--demo",
+        "--transport",
+        "http",
+        "--port",
+        "0",
+        *options,
+        stderr=asyncio.subprocess.PIPE,
+        env=environ,
+    )
+    assert process.stderr
+    listening = json.loads(await process.stderr.readline())
+    raw = Raw.at(listening["message"].removeprefix("listening on "))
+    await raw.post(CALL, ERAS[1], host="evil\x85\xa0{}")
+    warning = json.loads(await process.stderr.readline())
+    process.terminate()
+    await process.wait()
+    assert warning["log.level"] == "warning"
+    assert "evil" in warning["message"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from telemetry_mcp.demo.emulator import Emulators
     from tests.conftest import StartPrometheus
     from tests.server.conftest import Serve
+
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -195,6 +200,40 @@ async def test_the_audit_is_shown_by_sink(config: Config) -> None:
 
 
 # ---- a real Prometheus
+
+
+def documented() -> str:
+    """The page of the documentation that tells of the metrics."""
+    (page,) = [
+        text for path in DOCS.glob("*.md") if "## Watching it" in (text := path.read_text(encoding="utf-8"))
+    ]
+    return page
+
+
+async def test_every_metric_is_documented_and_every_documented_one_is_there(config: Config) -> None:
+    metrics = Metrics(audit=lambda engine: Audit())
+    async with Client(server_over(config, metrics)):
+        there = {family.name for family in metrics.registry.collect() if family.name.startswith("telemetry_mcp_")}
+    named = re.findall(r"^\| (`.*?) \|", documented(), re.MULTILINE)
+    told = set()
+    for cell in named:
+        first, *more = re.findall(r"`(\w+)`", cell) or [""]
+        whole = [first, *(first.rpartition("_")[0] + name if first.count("_") > 2 else name for name in more)]
+        told |= {name.removesuffix("_total") for name in whole if name.startswith("telemetry_mcp_")}
+    assert told == there
+
+
+@pytest.mark.real
+def test_the_alerts_of_the_documentation_are_rules_of_metrics_that_exist(tmp_path: Path) -> None:
+    (rules,) = [block for block in re.findall(r"```yaml\n(.*?)```", documented(), re.DOTALL) if "groups:" in block]
+    (tmp_path / "rules.yml").write_text(rules)
+    command = [binary("promtool", "prometheus"), "check", "rules", str(tmp_path / "rules.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 rules found" in done.stdout
+    known = documented().replace(rules, "")
+    for name in re.findall(r"telemetry_mcp_\w+", rules):
+        assert name.removesuffix("_bucket") in known or name.endswith("_limit"), name
 
 
 @pytest.mark.real
