@@ -267,10 +267,10 @@ async def test_a_request_whose_sender_leaves_half_way_leaves_no_word_in_the_log(
 
 async def test_a_second_request_of_an_id_that_is_under_way_is_refused(raw: Raw) -> None:
     own = f"mcp-session-id: {await session(raw)}"
-    same = request("tools/call", 5, name="detect_anomalies", arguments={"service": "*", "fresh": True})
-    heard = await asyncio.gather(*(raw.post(same, own) for _ in range(4)))
+    asked = {"name": "detect_anomalies", "arguments": {"service": "*", "fresh": True}}
+    heard = await asyncio.gather(*(raw.post(request("tools/call", nth, **asked), own) for nth in (5, "5", 5, "5")))
     assert {each.status for each in heard} == {200, 400}
-    assert [each.message["id"] for each in heard] == [5] * 4
+    assert [each.message["id"] for each in heard] == [5, "5", 5, "5"]
 
 
 async def test_many_garbled_openings_leave_no_session_behind(served: Served, raw: Raw) -> None:

@@ -21,7 +21,9 @@ HEAD_S = 10.0
 BODY_S = 10.0
 """Within this the body of a request must have come."""
 MAX_HEAD_BYTES = 32 * 1024
-CLOSING = {"connection": "close"}
+
+Key = tuple[str, str]
+"""A session and the id of a request."""
 
 
 class Patience(H11Protocol):
@@ -30,19 +32,19 @@ class Patience(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.timer = self.loop.call_later(HEAD_S, self.give_up, False)
+        self.timer = self.loop.call_later(HEAD_S, self.give_up)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.busy:
             self.timer.cancel()
         elif self.timer.cancelled():
-            self.timer = self.loop.call_later(HEAD_S, self.give_up, True)
+            self.timer = self.loop.call_later(HEAD_S, self.give_up)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY and not self.busy:
-            self.timer = self.loop.call_later(HEAD_S, self.give_up, False)
+            self.timer = self.loop.call_later(HEAD_S, self.give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.timer.cancel()
@@ -53,10 +55,10 @@ class Patience(H11Protocol):
         """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def give_up(self, begun: bool) -> None:
+    def give_up(self) -> None:
         if self.transport.is_closing():
             return
-        if begun or self.conn.trailing_data[0]:
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         self.transport.close()
 
@@ -75,7 +77,7 @@ class Whole:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
-        self.ids: set[tuple[str, Any]] = set()
+        self.ids: set[Key] = set()
         """Of the requests under way, by their session: a second one of the same id would take the first one's
         answer, and the first one would wait for ever."""
 
@@ -97,49 +99,56 @@ class Whole:
         if "transfer-encoding" in headers and "content-length" in headers:
             return refused(400, "the length of the body is given in two ways")
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self.max_bytes:
-            return refused(413, f"the body is larger than {self.max_bytes} bytes")
+        if length.isdecimal() and int(length) > self.max_bytes:
+            return self.too_large()
         return None
 
+    def too_large(self) -> Response:
+        # The connection stays open for a while: a client reads no answer before it has written all that it has.
+        return Response(f"the body is larger than {self.max_bytes} bytes", 413, media_type="text/plain")
+
     async def post(self, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
-        body: bytes | None = None
-        with move_on_after(BODY_S) as limit:
-            body = await whole(receive, self.max_bytes)
-        if limit.cancelled_caught:
-            await refused(408, f"the body was not complete within {BODY_S:g} s")(scope, receive, send)
-            return
+        body = await self.read(receive)
         if body is None:  # the client has hung up
             return
-        if len(body) > self.max_bytes:
-            await refused(413, f"the body is larger than {self.max_bytes} bytes")(scope, receive, send)
+        if isinstance(body, Response):
+            await body(scope, receive, send)
             return
-        answer: Response | None = None
-        version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
-        if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
-            message, answer = examined(body)
-            session = headers.get("mcp-session-id")
-            if answer is None and session and "method" in message and "id" in message:
-                await self.alone((session, message["id"]), body, scope, receive, send)
-                return
-        if answer is not None:
-            await answer(scope, receive, send)
+        key = self.key_of(headers, body)
+        if isinstance(key, Response):
+            await key(scope, receive, send)
             return
-        await self.app(scope, again(body, receive), send)
-
-    async def alone(self, key: tuple[str, Any], body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        if key in self.ids:
-            wrong = "a request of the same id is under way in this session"
-            await fault(INVALID_REQUEST, wrong, key[1])(scope, receive, send)
-            return
-        self.ids.add(key)
+        self.ids |= {key} if key else set()
         try:
             await self.app(scope, again(body, receive), send)
         finally:
-            self.ids.discard(key)
+            self.ids -= {key}
+
+    async def read(self, receive: Receive) -> bytes | Response | None:
+        """The whole body, or the answer to one that is too slow or too large; None for one that never ends."""
+        with move_on_after(BODY_S):
+            body = await whole(receive, self.max_bytes)
+            return self.too_large() if body is not None and len(body) > self.max_bytes else body
+        return refused(408, f"the body was not complete within {BODY_S:g} s")
+
+    def key_of(self, headers: Headers, body: bytes) -> Key | Response | None:
+        """What tells a request apart while it is under way, or the answer to one that cannot be handed on."""
+        version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
+        if version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            return None  # the SDK's own words will do, and such a request belongs to no session
+        message = examined(body)
+        session = headers.get("mcp-session-id")
+        if isinstance(message, Response) or session is None or not {"method", "id"} <= message.keys():
+            return message if isinstance(message, Response) else None
+        key = session, str(message["id"])  # the SDK takes 5 and "5" for the same
+        if key in self.ids:
+            why = "a request of the same id is under way in this session"
+            return fault(INVALID_REQUEST, why, message["id"])
+        return key
 
 
 def refused(status: int, why: str) -> Response:
-    return Response(why, status, headers=CLOSING, media_type="text/plain")
+    return Response(why, status, headers={"connection": "close"}, media_type="text/plain")
 
 
 def fault(code: int, why: str, request_id: Any = None) -> Response:
@@ -173,22 +182,22 @@ def again(body: bytes, receive: Receive) -> Receive:
     return tell
 
 
-def examined(body: bytes) -> tuple[Mapping[str, Any], Response | None]:
+def examined(body: bytes) -> Mapping[str, Any] | Response:
     """The JSON-RPC message in a body of the eras before 2026-07-28, or the answer that there is none."""
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {}, fault(PARSE_ERROR, "the body is not JSON")
+        return fault(PARSE_ERROR, "the body is not JSON")
     if isinstance(message, list):
-        return {}, fault(INVALID_REQUEST, "one message a request: batches are not taken")
+        return fault(INVALID_REQUEST, "one message a request: batches are not taken")
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-        return {}, fault(INVALID_REQUEST, 'the body is no JSON-RPC message: an object with "jsonrpc": "2.0"')
+        return fault(INVALID_REQUEST, 'the body is no JSON-RPC message: an object with "jsonrpc": "2.0"')
     request_id = message.get("id")
     if "id" in message and (isinstance(request_id, bool) or not isinstance(request_id, int | str)):
-        return {}, fault(INVALID_REQUEST, "the id is neither a string nor an integer")
+        return fault(INVALID_REQUEST, "the id is neither a string nor an integer")
     answers = "result" in message or "error" in message
     if not answers and not isinstance(message.get("method"), str):
-        return {}, fault(INVALID_REQUEST, "the method is missing, or no string", request_id)
+        return fault(INVALID_REQUEST, "the method is missing, or no string", request_id)
     if not isinstance(message.get("params", {}), dict):
-        return {}, fault(INVALID_REQUEST, "params is no object", request_id)
-    return message, None
+        return fault(INVALID_REQUEST, "params is no object", request_id)
+    return message
