@@ -112,7 +112,8 @@ def resident_kb(pid: int) -> int:
 async def crowd(url: str, pid: int) -> tuple[Tally, float]:
     """What the clients met, and by which factor the server's memory grew after the first third."""
     tally, ends = Tally(), perf_counter() + LASTS_S
-    warm, last = [], []
+    warm: list[int] = []
+    last: list[int] = []
     async with anyio.create_task_group() as clients:
         for nth in range(CLIENTS):
             clients.start_soon(client, url, nth, ends, tally)

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,10 @@ def start_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
     """Starts a Prometheus over a data directory (default: an empty one); all are killed at the session's end."""
     started = []
 
-    def start(data: Path | None = None, now_ms: int = 0, web_config: Path | None = None) -> PrometheusServer:
-        server = PrometheusServer(data or tmp_path_factory.mktemp("prometheus"), now_ms, web_config)
+    def start(
+        data: Path | None = None, now_ms: int = 0, web_config: Path | None = None, targets: Sequence[str] = ()
+    ) -> PrometheusServer:
+        server = PrometheusServer(data or tmp_path_factory.mktemp("prometheus"), now_ms, web_config, targets)
         started.append(server)
         server.start()
         return server

@@ -17,7 +17,7 @@ PLUGIN_PREFIX = "telemetry_mcp_"
 
 LAYERS = (
     {"analysis", "boundary", "demo", "errors", "log", "model", "text", "toml", "unit"},
-    {"clock", "problem", "question", "secret", "setting"},
+    {"clock", "problem", "question", "secret", "setting", "span"},
     {"quota", "rate"},
     {"allowance", "breaker", "cache", "catalog", "client", "gather", "look", "thread"},
     {"http", "objective", "turn"},
@@ -52,7 +52,7 @@ MetricQuery NativeQuery NotFoundError OnCall OnCallQuery PlanError PluginSetting
 RateLimitedError RelatedQuery RemoteSettings Reply Series SeriesQuery Service ServiceQuery Slo SloQuery Source
 SourceError SourceSettings SourceTimeoutError TelemetryError Threads TimelineQuery UpstreamError Window bounded
 clean clock_check date_s decode_json error_for_status failed_check gather hookimpl http_for now_ms
-parse_json retry_after side_by_side tls_context
+parse_json retry_after side_by_side tls_context trace_headers
 """
 
 

@@ -58,6 +58,7 @@ from telemetry_mcp.setting import (
     SourceSettings,
 )
 from telemetry_mcp.source import Context, Source, now_ms
+from telemetry_mcp.span import trace_headers
 from telemetry_mcp.text import clean
 from telemetry_mcp.thread import Threads
 
@@ -125,4 +126,5 @@ __all__ = [
     "retry_after",
     "side_by_side",
     "tls_context",
+    "trace_headers",
 ]

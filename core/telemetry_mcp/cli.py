@@ -59,6 +59,10 @@ Port = Annotated[int | None, typer.Option(min=0, max=65535, help="default: [serv
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="of the log on stderr")
 ]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option("--log-format", envvar="TELEMETRY_MCP_LOG_FORMAT", help="of the log on stderr; json: ECS"),
+]
 
 
 def version(wanted: bool) -> None:
@@ -93,9 +97,10 @@ def serve(
         bool, typer.Option("--insecure", help="listen on other than loopback without authentication")
     ] = False,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
 ) -> None:
     """Serve MCP, on stdio for a client that starts it or on HTTP."""
-    target = target_of(config, demo, fault, log_level)
+    target = target_of(config, demo, fault, log_level, log_format)
     from telemetry_mcp.terminal import serve
 
     with target.configured() as found:

@@ -13,7 +13,7 @@ from cachetools import LRUCache, TTLCache
 from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.cache import MemoryCache, size
 from telemetry_mcp.config import Config
-from telemetry_mcp.fanout import Asking, Fanout
+from telemetry_mcp.fanout import Asking, Fanout, Found
 from telemetry_mcp.model import Outcome, Reply, Service
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.shared import counter
@@ -117,6 +117,7 @@ async def opened(
     registry: Registry | None = None,
     clock_ms: Callable[[], int] = now_ms,
     observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
+    found: Callable[[str, Found], None] = lambda source, found: None,
 ) -> AsyncIterator[Engine]:
     """A running engine; leaving it cancels what is under way and closes every connection.
 
@@ -131,7 +132,7 @@ async def opened(
             heed(fleet, sources)
             kept, turns = fleet.cache, fleet.turns
             async with Fanout(
-                sources, kept, config.cache, turns=turns, clock_ms=clock_ms, observe=observe
+                sources, kept, config.cache, turns=turns, clock_ms=clock_ms, observe=observe, found=found
             ) as fanout:
                 seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
                 yield Engine(config, sources, fanout, clock_ms, seen, counters=storage, fleet=fleet)

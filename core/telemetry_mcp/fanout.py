@@ -13,12 +13,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
+from opentelemetry.trace import INVALID_SPAN, Span
 
+from telemetry_mcp import span
 from telemetry_mcp.boundary import contain
 from telemetry_mcp.cache import Cache, CacheSettings, Entry, MemoryCache, key_of, ttl_s
 from telemetry_mcp.contract import fit
@@ -38,6 +40,9 @@ LATE_COUNTS_S = 0.5
 Progress = Callable[[Outcome[Any], int, int], Awaitable[None]]
 """Called as each source answers, with how many have and how many were asked."""
 
+Found = Literal["hit", "miss", "bypassed", "shared"]
+"""What the cache had of a question: an answer, none, none because a fresh one was wished, or one under way."""
+
 
 class Deadline:
     """The moment by which a call answers, whatever the sources do. `seconds` is what the caller was granted."""
@@ -56,14 +61,17 @@ class Deadline:
 
 
 class Waiter:
-    """One call that waits: the outcomes of its sources as they come in."""
+    """One call that waits: the outcomes of its sources as they come in. `spans` are those of the questions that
+    another call's flight answers, by source."""
 
     def __init__(self) -> None:
         self.landed: deque[Outcome[Any]] = deque()
+        self.spans: dict[str, Span] = {}
         self.closed = False
         self.bell = Event()
 
     def land(self, outcome: Outcome[Any]) -> None:
+        self.trace(outcome.source, outcome)
         self.landed.append(outcome)
         self.bell.set()
 
@@ -79,17 +87,26 @@ class Waiter:
             await self.bell.wait()
         return self.landed.popleft()
 
+    def left(self) -> None:
+        """The call does not wait for what has not landed."""
+        for source in self.spans:
+            self.trace(source, None)
+
+    def trace(self, source: str, outcome: Outcome[Any] | None) -> None:
+        span.end(self.spans.get(source, INVALID_SPAN), outcome)
+
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One upstream call under way, and the calls that wait for it. It goes by the incident lane (`lane`) if one of
-    them does.
+    """One upstream call under way, and the calls that wait for it. Its `span` is a child of the first one's; it
+    goes by the incident lane (`lane`) if one of them does.
 
     It may be another instance that is asking: while there is `patience` that is waited for.
     """
 
     key: str
     source: str
+    span: Span = INVALID_SPAN
     lane: bool = False
     asking: bool = False
     scope: CancelScope = field(default_factory=CancelScope)
@@ -126,7 +143,8 @@ class Asking(Protocol):
 class Fanout:
     """Asks sources. An async context manager: leaving it cancels what is still under way.
 
-    `observe` sees every outcome of a request that really was made, for metrics.
+    For metrics, `observe` sees every outcome of a request that really was made, and `found` is told of every
+    question what the cache had, by the source's name.
     """
 
     def __init__(
@@ -138,6 +156,7 @@ class Fanout:
         turns: Turns = OwnTurn,
         clock_ms: Callable[[], int] = now_ms,
         observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
+        found: Callable[[str, Found], None] = lambda source, found: None,
     ) -> None:
         self.registry = registry
         self.settings = settings or CacheSettings()
@@ -145,6 +164,7 @@ class Fanout:
         self.turns = turns
         self.clock_ms = clock_ms
         self.observe = observe
+        self.found = found
         self.flights: dict[str, Flight] = {}
         self.tasks: TaskGroup = create_task_group()
 
@@ -179,10 +199,11 @@ class Fanout:
         asked = {i.name: narrowed for i in instances if (narrowed := narrow(i, question)) is not None}
         outcomes: dict[str, Outcome[T]] = {}
         waiter, flights = Waiter(), list[Flight]()
-        given_up: set[str] = set()
+        given_up: dict[str, Flight] = {}
         had_s = deadline.left_s
+        limit = move_on_after(had_s)
         try:
-            with move_on_after(had_s):
+            with limit:
                 await self.take_off(asked, fresh, waiter, flights)
                 while len(outcomes) < len(asked):
                     outcome = await waiter.next()
@@ -192,10 +213,17 @@ class Fanout:
                     if enough is not None and enough(outcome):
                         return [outcomes[i.name] for i in instances if i.name in outcomes]
         finally:
-            given_up = {flight.source for flight in flights if self.leave(flight, waiter) and flight.asking}
+            given_up = {
+                flight.source: flight for flight in flights if self.leave(flight, waiter) and flight.asking
+            }
+            if not limit.cancelled_caught:
+                waiter.left()
         for instance in instances:
             if instance.name in asked and instance.name not in outcomes:
-                outcomes[instance.name] = late(instance, deadline.seconds, had_s)
+                outcome = outcomes[instance.name] = late(instance, deadline.seconds, had_s)
+                waiter.trace(instance.name, outcome)
+                if instance.name in given_up:
+                    span.end(given_up[instance.name].span, outcome)
                 # However many calls gave up on one upstream call, it is one failure of the source.
                 if instance.name in given_up and had_s >= LATE_COUNTS_S:
                     instance.guard.late()
@@ -224,13 +252,24 @@ class Fanout:
         keys = [key_of(instance.name, asked[instance.name]) for instance in instances]
         kept = [None] * len(keys) if fresh else await self.cache.get(keys)
         for instance, key, entry in zip(instances, keys, kept, strict=True):
+            method = asked[instance.name].method
             if entry is not None:
-                waiter.land(self.aged(instance, entry))
+                self.found(instance.name, "hit")
+                outcome = self.aged(instance, entry)
+                span.kept(outcome, method)
+                waiter.land(outcome)
                 continue
             flight = self.flights.get(key)
             if flight is None:
-                flight = self.flights[key] = Flight(key, instance.name)
+                self.found(instance.name, "bypassed" if fresh else "miss")
+                begun = span.begin(instance.name, instance.plugin, method)
+                flight = self.flights[key] = Flight(key, instance.name, begun)
                 self.tasks.start_soon(self.fly, flight, instance, asked[instance.name])
+            else:
+                self.found(instance.name, "shared")
+                waiter.spans[instance.name] = span.begin(
+                    instance.name, instance.plugin, method, shares=flight.span
+                )
             if fresh:
                 flight.patience.cancel()  # what others are answered may be older than this call
             # The flight's task has the context of the fan-out, in which there is no lane.
@@ -254,7 +293,7 @@ class Fanout:
     async def fly(self, flight: Flight, instance: Instance, question: Question[Any]) -> None:
         turn = self.turns(flight.key)
         try:
-            with flight.scope:
+            with flight.scope, span.under(flight.span):
                 entry = None
                 with flight.patience:
                     entry = await turn.take(instance.guard.timeout_s)
@@ -268,6 +307,7 @@ class Fanout:
             # Nobody cancelled it: the plugin raised this itself, and it would end the whole fan-out.
             self.land(flight, failed(instance, error, None))
         finally:
+            span.end(flight.span, None)
             turn.end()
 
     async def fly_alone(self, flight: Flight, instance: Instance, question: Question[Any]) -> None:
@@ -279,6 +319,7 @@ class Fanout:
             await self.cache.put(flight.key, entry, ttl_s(question, outcome.reply, self.settings, entry.at_ms))
 
     def land(self, flight: Flight, outcome: Outcome[Any]) -> None:
+        span.end(flight.span, outcome)
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
         for waiter in flight.waiters:

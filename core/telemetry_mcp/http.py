@@ -34,6 +34,7 @@ from telemetry_mcp.errors import (
 )
 from telemetry_mcp.quota import EPOCH_S, Quota
 from telemetry_mcp.setting import HttpSettings
+from telemetry_mcp.span import trace_headers
 from telemetry_mcp.text import clean
 
 if TYPE_CHECKING:
@@ -181,7 +182,13 @@ class Http:
         try:
             client = await self.opened()
             async with client.stream(
-                method, path, params=params, data=form, json=json, content=content, headers=headers
+                method,
+                path,
+                params=params,
+                data=form,
+                json=json,
+                content=content,
+                headers={**(headers or {}), **trace_headers()},
             ) as response:
                 body = await self.read(response)
                 lowered = {name.lower(): value for name, value in response.headers.items()}

@@ -31,6 +31,7 @@ from telemetry_mcp import (
     bounded,
     clean,
     tls_context,
+    trace_headers,
 )
 from telemetry_mcp_datadog.setting import Settings
 
@@ -63,7 +64,7 @@ class Transport:
             method,
             f"{url}?{urlencode(query_params)}" if query_params else url,
             body=None if body is None else orjson.dumps(body),
-            headers=headers,
+            headers={**(headers or {}), **trace_headers()},
             timeout=urllib3.Timeout(connect=CONNECT_S, read=self.patience_s),
             preload_content=False,
             redirect=False,

@@ -34,6 +34,7 @@ from telemetry_mcp import (
     bounded,
     clean,
     tls_context,
+    trace_headers,
 )
 from telemetry_mcp_pagerduty.secret import without_secrets
 from telemetry_mcp_pagerduty.setting import Settings
@@ -94,7 +95,7 @@ class Port:
     def get(self, path: str, params: Mapping[str, Any]) -> HttpReply:
         """One GET, whatever its status. Redirects are handed back as they are."""
         try:
-            response = self.session.get(path, params=dict(params), allow_redirects=False)
+            response = self.session.get(path, params=dict(params), headers=trace_headers(), allow_redirects=False)
         except pdpyras.PDHTTPError as error:
             # It raises on 401, and names a part of the key in its text.
             response = error.response

@@ -37,7 +37,9 @@ def test_the_budget_comes_exactly_from_the_decimal_text(objective: str | float |
     assert objective_ppm(objective) == ppm
 
 
-@pytest.mark.parametrize("objective", ["0", "-1", "100.0001", "nan", "inf", "", "three nines", "99.99999", "1e3"])
+@pytest.mark.parametrize(
+    "objective", ["0", "-1", "100.0001", "nan", "inf", "", "three nines", "99.99999", "1e3", "5e-324"]
+)
 def test_an_objective_that_is_none_is_refused(objective: str) -> None:
     with pytest.raises(ValueError, match="objective"):
         objective_ppm(objective)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -278,12 +279,12 @@ Serve = Callable[..., Served]
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
-    """Starts servers; the arguments are those of the command. All are ended with the module."""
+    """Starts servers, with the command's arguments and with variables. All are ended with the module."""
     started: list[Served] = []
 
-    def start(*arguments: str) -> Served:
+    def start(*arguments: str, **environ: str) -> Served:
         command = [*COMMAND, "--transport", "http", "--port", "0", *arguments]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ})
         assert process.stderr
         said = process.stderr.readline()
         assert "listening on " in said, said + process.stderr.read()

@@ -239,6 +239,6 @@ def running(config: Config) -> AbstractAsyncContextManager[Engine]:
 @asynccontextmanager
 async def seated(engine: Engine, *roles: str, subject: str = "kim", legacy: bool = False) -> AsyncIterator[Seat]:
     """Several callers of one engine share what it has cached and worked out."""
-    server = build(lambda: nullcontext(engine), Caller(subject, "user", roles))
+    server = build(lambda: nullcontext(engine), caller=Caller(subject, "user", roles))
     async with Client(server, mode="legacy" if legacy else "auto") as client:
         yield Seat(client, server, engine)

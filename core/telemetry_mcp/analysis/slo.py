@@ -56,7 +56,8 @@ def objective_ppm(objective: str | int | float | Decimal) -> int:
     if not (percent.is_finite() and 0 < percent <= 100):
         raise ValueError(f"an objective lies above 0 and at most at 100 percent: {objective}")
     ppm = (100 - percent) * (MILLION // 100)
-    if ppm != int(ppm):
+    # Of a number that is small enough, 100 less that is 100.
+    if ppm != int(ppm) or ppm >= MILLION:
         raise ValueError(f"an objective has at most four decimals: {objective}")
     return int(ppm)
 

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from mcp import MCPError
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CompleteResult, Completion
+from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CompleteResult, Completion, EmptyResult
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from telemetry_mcp.access.caller import LOCAL, Caller
 from telemetry_mcp.access.visit import VISIT, Visit
@@ -18,6 +19,7 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import prompts
 from telemetry_mcp.server.call import Call
+from telemetry_mcp.text import clean
 from telemetry_mcp.view import view
 
 TOOL_OF_PROMPT = {
@@ -44,6 +46,8 @@ LISTS = {
 """What a list is called in its result, and what tells its rows apart."""
 NO_TOOL = "a tool that there is not"
 SUBSCRIBING = {"resources/subscribe", "resources/unsubscribe"}
+
+LONGEST_NAME = 1000
 
 Running = Callable[[], Engine]
 
@@ -101,16 +105,24 @@ def admitted(engine: Running) -> Any:
             rows, key = LISTS[ctx.method]
             method = ctx.method
             return filtered(await call_next(ctx), rows, lambda row: bool(roles_for(method, str(row[key]))))
-        if ctx.method in ("tools/call", "prompts/get", "resources/read") or ctx.method in SUBSCRIBING:
+        if ctx.method in SUBSCRIBING and ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            # As with a wish to listen: it is granted whatever it is for, and of what there is not nobody is told.
+            if await known(engine(), visit, str(params.get("uri"))):
+                return await call_next(ctx)
+            visit.refusal, visit.reason = "denied", f"there is nothing of this for {visit.caller.subject}"
+            return EmptyResult()
+        if ctx.method in ("tools/call", "prompts/get", "resources/read"):
             name = str(params.get("uri" if ctx.method.startswith("resources/") else "name"))
+            if not is_name(name):
+                if ctx.method == "tools/call":
+                    return await no_tool(ctx, call_next, clean(name, LONGEST_NAME))
+                raise unknown(ctx.method, clean(name, LONGEST_NAME), ())
             visit.roles = roles_for(ctx.method, name)
             if not visit.roles:
                 visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
                 if ctx.method == "tools/call":
                     return await no_tool(ctx, call_next, name)
                 raise unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
-            if ctx.method == "resources/subscribe" and not await known(engine(), visit, name):
-                raise unknown(ctx.method, name, ())
         if ctx.method == "completion/complete":
             method, name = of_reference(params.get("ref") or {})
             visit.roles = roles_for(method, name)
@@ -121,6 +133,11 @@ def admitted(engine: Running) -> Any:
         return await call_next(ctx)
 
     return admit
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be the name of anything here, and may be repeated as it is."""
+    return len(text) <= LONGEST_NAME and text.isprintable()
 
 
 async def no_tool(ctx: ServerRequestContext[Any, Any], call_next: CallNext, name: str) -> HandlerResult:
@@ -163,7 +180,9 @@ async def heard(engine: Engine, visit: Visit, params: Mapping[str, Any]) -> Mapp
 
 async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     """Whether this caller may be told of a resource: its tool, and its service where it is one's."""
-    roles = engine.policy.roles_for(visit.caller.roles, tool_of("resources/read", uri))
+    tool = tool_of("resources/read", uri)
+    # A role that has all tools has that of no name, too.
+    roles = engine.policy.roles_for(visit.caller.roles, tool) if tool else None
     if not roles:
         return False
     service, until = service_of(uri), Deadline(engine.config.defaults.deadline)

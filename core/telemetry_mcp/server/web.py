@@ -29,6 +29,7 @@ from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.server.bearer import REQUEST, Door, host_of, is_at_home, metadata_route
 from telemetry_mcp.server.metric import Metrics
 from telemetry_mcp.server.throttle import RetryAfter
+from telemetry_mcp.server.wire import MAX_HEAD_BYTES, Patience, Whole
 
 PATH = "/mcp"
 MAX_REQUEST_BYTES = 256 * 1024
@@ -66,11 +67,14 @@ class Mortal:
 
     A stream that answers a POST begins with its first event, not before: until then a balancer may still put the
     request to another instance, should this one die.
+
+    `answered` is told the status of every answer.
     """
 
-    def __init__(self, app: ASGIApp, life: Life) -> None:
+    def __init__(self, app: ASGIApp, life: Life, answered: Callable[[int], None] = lambda status: None) -> None:
         self.app = app
         self.life = life
+        self.answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +92,10 @@ class Mortal:
                 self.life.standing.add(request)
             begun = True
             while held:
+                self.answered(held[0]["status"])
                 await send(held.pop())
+            if message["type"] == "http.response.start":
+                self.answered(message["status"])
             complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
@@ -102,6 +109,7 @@ class Mortal:
         if not request.cancelled_caught:
             return
         if not begun:
+            self.answered(503)
             await PlainTextResponse("the server has ended", 503)(scope, receive, send)
         elif not complete:
             await send({"type": "http.response.body"})
@@ -128,11 +136,14 @@ def application(
     Raises KeyFault when the file of keys cannot be used.
     """
     allowed = security(settings, access)
-    endpoint: ASGIApp = server.streamable_http_app(
-        streamable_http_path=PATH,
-        max_request_body_size=MAX_REQUEST_BYTES,
-        transport_security=allowed,
-        stateless_http=bool(settings.stateless),
+    endpoint: ASGIApp = Whole(
+        server.streamable_http_app(
+            streamable_http_path=PATH,
+            max_request_body_size=MAX_REQUEST_BYTES,
+            transport_security=allowed,
+            stateless_http=bool(settings.stateless),
+        ),
+        MAX_REQUEST_BYTES,
     )
     check = TransportSecurityMiddleware(allowed)
     verifier = verifier_for(access)
@@ -159,7 +170,7 @@ def application(
         ],
         lifespan=lifespan,
     )
-    return Mortal(RetryAfter(routes), life)
+    return Mortal(RetryAfter(routes), life, metrics.answered)
 
 
 def beside(metrics: Metrics, life: Life, door: Door | None, check: TransportSecurityMiddleware) -> list[Route]:
@@ -261,6 +272,9 @@ async def run(
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
         application(server, metrics, settings, life, access),
+        http=Patience,
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         access_log=False,
         # Unless it is told otherwise, uvicorn believes whoever is on this machine.
         proxy_headers=bool(settings.trusted_proxies),

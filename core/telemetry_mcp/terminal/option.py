@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,15 +27,21 @@ Faults = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
-def target_of(config: Path | None, demo: bool, fault: list[str] | None, level: str = "warning") -> Target:
+def target_of(
+    config: Path | None,
+    demo: bool,
+    fault: list[str] | None,
+    level: str = "warning",
+    form: Literal["text", "json"] | None = None,
+) -> Target:
     """What the command runs over, with the log set up before anything can write to it."""
-    configure_log(level)
+    configure_log(level, form)
     from telemetry_mcp.terminal.target import Target
 
     return Target(config, demo, tuple(fault or ()))
 
 
-def configure_log(level: str) -> None:
+def configure_log(level: str, form: Literal["text", "json"] | None = None) -> None:
     from telemetry_mcp import log
 
-    log.configure(level.upper())
+    log.configure(level.upper(), form)

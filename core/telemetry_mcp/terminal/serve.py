@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-import sys
 
 import anyio
 
+from telemetry_mcp import log
 from telemetry_mcp.access.setting import AccessSettings, is_loopback
 from telemetry_mcp.config import Config
 from telemetry_mcp.errors import ConfigError
 from telemetry_mcp.terminal.ending import aside, end_within
 from telemetry_mcp.terminal.target import CommandError, server_over
+from telemetry_mcp.terminal.tracing import traced
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 LAST_S = 3.0
 """What is left for closing down once everything under way is cancelled: connections may take their leave."""
@@ -28,10 +29,11 @@ def stdio(config: Config) -> None:
     async def run() -> None:
         await stdio.run(server, lambda: end_within(LAST_S))
 
-    # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
-    with aside():
-        server = server_over(config, stdout_taken=True)
-    anyio.run(run)
+    with traced():
+        # What a plugin prints while it is imported must not get among the protocol's lines; later it cannot.
+        with aside():
+            server = server_over(config, stdout_taken=True)
+        anyio.run(run)
 
 
 def http(config: Config, host: str | None, port: int | None, *, insecure: bool = False) -> None:
@@ -57,7 +59,7 @@ def listening(config: Config, host: str | None, port: int | None, *, insecure: b
             "or [access] keys in plugins.toml (docs/security.md), serve on 127.0.0.1, or add --insecure"
         )
     if not is_loopback(host) and config.access.authenticates and not is_private(config.access):
-        log.warning(
+        LOG.warning(
             "tokens and keys reach %s in clear: let a proxy with TLS stand before it, and write its address as "
             "[access] resource",
             host,
@@ -76,16 +78,16 @@ def serve_on(config: Config, sock: socket.socket) -> None:
     def announce() -> None:
         host, port = sock.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"listening on http://{shown}:{port}{PATH}", file=sys.stderr, flush=True)  # noqa: T201
+        log.announce(f"listening on http://{shown}:{port}{PATH}")
 
     async def serve() -> None:
         metrics = Metrics()
-        server = server_over(config, metrics.observe)
-        metrics.watch(server)
+        server = server_over(config, metrics)
         last_s = GRACE_S + FAREWELL_S + LAST_S
         await run(server, metrics, config.server, sock, announce, lambda: end_within(last_s), access=config.access)
 
-    anyio.run(serve)
+    with traced():
+        anyio.run(serve)
 
 
 def is_private(access: AccessSettings) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -17,7 +17,6 @@ from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import ENV_PATH, Config, locate, read
 from telemetry_mcp.engine import Engine, opened
 from telemetry_mcp.errors import ConfigError, Problem, TelemetryError
-from telemetry_mcp.model import Outcome
 from telemetry_mcp.registry import Registry, load
 from telemetry_mcp.server.app import build
 from telemetry_mcp.server.state import sealing
@@ -25,6 +24,7 @@ from telemetry_mcp.source import now_ms
 
 if TYPE_CHECKING:
     from telemetry_mcp.demo.emulator import Emulators
+    from telemetry_mcp.server.metric import Metrics
 
 SEED = 7
 T = TypeVar("T")
@@ -161,10 +161,7 @@ def writers_to_stdout(config: Config, registry: Registry) -> list[Problem]:
 
 
 def server_over(
-    config: Config,
-    observe: Callable[[Outcome[Any]], None] = lambda outcome: None,
-    *,
-    stdout_taken: bool = False,
+    config: Config, metrics: Metrics | None = None, *, stdout_taken: bool = False
 ) -> MCPServer[Engine]:
     """The MCP server of `config`, for one run. ConfigError at once, not only when the server starts.
 
@@ -173,7 +170,18 @@ def server_over(
     registry = load(config)
     if stdout_taken and (problems := writers_to_stdout(config, registry)):
         raise ConfigError(problems)
-    server = build(lambda: opened(config, registry=registry, observe=observe), sealing(config.access))
+
+    @asynccontextmanager
+    async def measured(metrics: Metrics) -> AsyncIterator[Engine]:
+        async with opened(config, registry=registry, observe=metrics.observe, found=metrics.found) as engine:
+            with metrics.of(engine):
+                yield engine
+
+    state = sealing(config.access)
+    if metrics is None:
+        server = build(lambda: opened(config, registry=registry), state=state)
+    else:
+        server = build(lambda: measured(metrics), metrics.watch, state)
     gc.freeze()
     gc.enable()
     return server
