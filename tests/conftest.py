@@ -49,7 +49,7 @@ def start_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
 def prometheus(start_prometheus: StartPrometheus, tmp_path_factory: pytest.TempPathFactory) -> PrometheusServer:
     """A Prometheus with 30 days of eight services: every five minutes, in the last day every minute."""
     data = tmp_path_factory.mktemp("prometheus")
-    # On the grid of the scrapes: off it, yesterday's samples are minutes older than today's wherever they are read.
+    # On the grid of the scrapes: off it, yesterday's samples are minutes older than today's wherever one looks.
     now_s = int(time.time()) // 300 * 300
     times = [*range(now_s - 30 * DAY_S, now_s - DAY_S, 300), *range(now_s - DAY_S, now_s + 3600, 60)]
     fill(data, "".join(openmetrics(times)))
