@@ -63,7 +63,7 @@ def present(instance: Instance, engine: Engine) -> SourceRow:
         plugin=instance.plugin,
         status=status,
         capabilities=list(instance.capabilities),
-        metrics=sorted(offered) if offered is not None else None,
+        metrics=sorted(name for name in offered if name in engine.config.catalog) if offered is not None else None,
         native=native if native and settings.allow_native and engine.native(instance.name) else None,
         timeout_s=rounded(guard.timeout_s),
         breaker=Breaker(
