@@ -145,8 +145,8 @@ def test_every_tool_and_every_plugin_is_named() -> None:
     for _, function in TOOLS:
         assert f"`{function.__name__}`" in README
     points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
-    for name in points["telemetry_mcp"]:
-        assert f"plugins/telemetry_mcp_{name}/README.md" in README
+    for module in points["telemetry_mcp"].values():
+        assert f"plugins/{module.partition('.')[0]}/README.md" in README
 
 
 def test_every_unit_and_every_built_in_metric_is_documented() -> None:
