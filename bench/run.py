@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import access
 import anomaly
 import causes
+import crowd
 import decode
 import fanout
 import http_calls
@@ -42,6 +44,8 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     incidents.measure,
     sinks.measure,
     instances.measure,
+    access.measure,
+    crowd.measure,
 )
 
 
