@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from cachetools import LRUCache, TTLCache
 
+from telemetry_mcp.audit import AuditSink
+from telemetry_mcp.audit.auditor import Auditor
+from telemetry_mcp.audit.claim import default_place
+from telemetry_mcp.audit.spool import Place
 from telemetry_mcp.cache import size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Fanout
@@ -37,6 +42,8 @@ class Engine:
     """Names of services that a source listed not long ago."""
     drawn: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(DRAWN_BYTES, getsizeof=weight))
     """What was worked out from replies, with those replies: see `draw`."""
+    auditor: Auditor = field(default_factory=Auditor)
+    """Records what is asked once a server has entered it; until then it only takes what it is told."""
 
     def draw(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, worked out once for the same replies and `key`, which says what is made of them.
@@ -78,6 +85,27 @@ async def opened(
     try:
         async with Fanout(sources, settings=config.cache, clock_ms=clock_ms, observe=observe) as fanout:
             seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
-            yield Engine(config, sources, fanout, clock_ms, seen)
+            auditor = auditor_of(config, sources.sinks, clock_ms)
+            yield Engine(config, sources, fanout, clock_ms, seen, auditor=auditor)
     finally:
         await sources.close()
+
+
+def auditor_of(config: Config, sinks: Mapping[str, AuditSink], clock_ms: Callable[[], int]) -> Auditor:
+    required = config.access.audit == "required"
+    if not sinks and not required:
+        return Auditor()
+    return Auditor(sinks, place_of(config), required=required, clock_ms=clock_ms)
+
+
+def place_of(config: Config, sinks: Sequence[str] = ()) -> Place:
+    """Where audit records are spooled. A relative path in [spool] begins beside plugins.toml."""
+    path, secret = config.spool.path, config.access.secret
+    return Place(
+        default_place(config.path) if path is None else config.path.parent / path.expanduser(),
+        tuple(sinks),
+        max_mb=config.spool.max_mb,
+        secret=None if secret is None else secret.get_secret_value().encode(),
+        keep=config.access.audit == "required",
+        version=version("telemetry-mcp"),
+    )

@@ -15,6 +15,7 @@ from anyio import CancelScope, CapacityLimiter, Event, move_on_after, to_thread
 from telemetry_mcp.audit import AuditRecord, AuditSink
 from telemetry_mcp.audit.chain import Tail
 from telemetry_mcp.audit.delivery import Delivery, Pace
+from telemetry_mcp.audit.flood import Flood
 from telemetry_mcp.audit.journal import Drop, Journal, LostError, SpoolError
 from telemetry_mcp.audit.mask import masked, masked_text
 from telemetry_mcp.audit.spool import Orphan, Place, Spool, orphans
@@ -72,6 +73,7 @@ class Auditor:
         self.recorded = self.lost = self.lost_untold = 0
         self.dropped: dict[str, list[Drop]] = {}
         self.alarmed_at = -ALARM_S
+        self.strangers = Flood()
         self.tasks: list[asyncio.Task[None]] = []
 
     # ---- recording

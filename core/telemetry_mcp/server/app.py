@@ -14,7 +14,7 @@ from mcp.types import CallToolResult, TextContent
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.server import prompts, resources, tools
 from telemetry_mcp.server.argument import check_arguments
-from telemetry_mcp.server.record import recorded
+from telemetry_mcp.server.record import recorded, recording
 
 INSTRUCTIONS = """\
 telemetry-mcp asks every configured source (Prometheus, Datadog, New Relic, PagerDuty, ...) at the same moment
@@ -43,7 +43,7 @@ def build(open_engine: Opened) -> MCPServer[Engine]:
 
     @asynccontextmanager
     async def lifespan(server: MCPServer[Engine]) -> AsyncIterator[Engine]:
-        async with open_engine() as engine:
+        async with open_engine() as engine, recording(engine):
             running[:] = [engine]
             try:
                 yield engine
