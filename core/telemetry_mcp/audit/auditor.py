@@ -23,7 +23,7 @@ from telemetry_mcp.audit.standing import SinkStanding, Standing
 
 LOG = logging.getLogger(__name__)
 
-MOST_PENDING = 10_000
+MOST_PENDING = 20_000
 """Records that are held in memory while the journal cannot be written; beyond that the oldest are dropped."""
 MOST_AT_ONCE = 2000
 SETTLE_S = 5.0

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from telemetry_mcp.audit import AuditRecord
-from telemetry_mcp.audit.chain import START, Seal, Tail, resumed, tail_document, tail_from
+from telemetry_mcp.audit.chain import START, Seal, Tail, link_of, resumed, tail_document, tail_from
 from telemetry_mcp.audit.claim import Claim, claimed, first_free, neighbours
 from telemetry_mcp.audit.ecs import document
-from telemetry_mcp.audit.journal import Journal, replace_file
+from telemetry_mcp.audit.journal import CURSOR, SUFFIX, Journal, content, replace_file
 
 LOG = logging.getLogger(__name__)
 
@@ -148,3 +148,14 @@ def noted_tail(folder: Path) -> Tail | None:
         return tail_from(orjson.loads((folder / TAIL).read_bytes()))
     except (OSError, ValueError):
         return None
+
+
+def delivered_tails(path: Path) -> Iterator[Tail]:
+    """Of each spool at `path`, the newest record that every sink has got. What cannot be read is passed over."""
+    for folder in neighbours(path):
+        with suppress(OSError, ValueError, TypeError):
+            cursors = [orjson.loads(cursor.read_bytes()) for cursor in folder.glob(f"*{CURSOR}")]
+            number, offset, _ = min(cursors, default=(0, 0, 0))
+            if offset:
+                before = content(folder / f"{number:08}{SUFFIX}", 0, offset)
+                yield link_of(orjson.loads(before.rstrip(b"\n").rpartition(b"\n")[2])).tail

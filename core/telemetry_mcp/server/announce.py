@@ -23,7 +23,7 @@ def announce_key(
     key itself.
 
     Nothing is written where no sink is configured and the audit is not required. The record goes to a spool of
-    this process's own, beside that of the server, which takes it to the sinks within half a minute; where no server
+    this process's own, beside that of the server, which takes it to the sinks within half a minute; where none
     runs, the next one does. Raises OSError where it cannot be written: with `audit = "required"` the key must not
     be touched then.
     """
