@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
 1 the tool cannot answer, a source has a fault, or the port is taken;
 2 the configuration or the command line is wrong; 130 interrupted."""
-VERIFY_CODES = """Exit codes: 0 every record is as it was written; 1 something is wrong with one, or one is missing;
+VERIFY_CODES = """Exit codes: 0 every record is as it was written;
+1 one was tampered with or is missing, or the key to tell is not here;
 2 a file cannot be read, plugins.toml or the command line is wrong; 130 interrupted."""
 DOCTOR_CODES = """Exit codes: 0 no source has a fault, though there may be warnings;
 1 a source has a fault, or no source is on;

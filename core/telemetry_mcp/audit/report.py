@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal[
-    "unreadable", "changed", "inserted", "removed", "reordered", "head", "tail", "unsigned", "other_key"
-]
+Kind = Literal["unreadable", "changed", "inserted", "removed", "reordered", "head", "tail", "unsigned", "key"]
 
 
 @dataclass(slots=True)
@@ -22,8 +20,8 @@ class Fault:
 
 @dataclass(slots=True)
 class ChainReport:
-    """One chain. `checked` is whether its hashes could be checked: signed ones need their key, without it there is
-    only their order to be looked at. `dropped` are missing records of which a later one says that there was no
+    """One chain. `checked` is whether its hashes could be checked: signed ones need their key, without it
+    only their order is looked at, and that is a fault. `dropped` are missing records of which a later one says that there was no
     room for them. `first` and `last` are times; `ended` is whether the newest record is the server's farewell."""
 
     chain: str

@@ -200,10 +200,9 @@ class Verifier:
 
     def judge_key(self, reader: Reader) -> None:
         report = reader.report
-        if not report.checked and self.keyed:
-            reader.fault("other_key", reader.first_at, "the chain is signed with another key than this one")
-        elif not report.checked:
-            report.notes.append("signed, and there is no key to check it with: only the order was looked at")
+        if not report.checked:
+            signed = "with another key than this one" if self.keyed else "and there is no key to check it with"
+            reader.fault("key", reader.first_at, f"the chain is signed {signed}: only its order was looked at")
         elif not report.signed and self.keyed and not self.vouched(reader):
             text = "the chain is not signed, though there is a key: anybody could have made it"
             reader.fault("unsigned", reader.first_at, text)

@@ -25,8 +25,8 @@ OPEN_END = "no farewell of the server stands at its end: it runs, it was killed,
 
 
 def verified(files: Sequence[Path], config: Config | None, *, headless: bool = False) -> Report:
-    """What is in `files`, of any order among themselves. The key, and the spool to compare the ends with, are those
-    of the configuration. Raises CommandError for a file that cannot be opened."""
+    """What is in `files`, whatever their order. The key, and the spool to compare the ends with, are those of the
+    configuration. Raises CommandError for a file that cannot be opened."""
     place = None if config is None else place_of(usable(config))
     # Before the files are read: records that are delivered meanwhile are not missing.
     tails = [] if place is None else list(delivered_tails(place.path))
