@@ -34,6 +34,7 @@ SECRET_TEXT = re.compile(
     -----BEGIN\ [A-Z ]{0,40}PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]{0,40}PRIVATE\ KEY-----|\Z)
     | \beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?                         # a JSON web token
     | \b(?:sk|rk|pk)[-_][\w-]{16,} | \bgh[pousr]_\w{20,} | \bgithub_pat_\w{20,} | \bglpat-[\w-]{16,}
+    | \btmcp_\w{16,}
     | \bxox[abeoprs]-[\w-]{10,} | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b | \bAIza[\w-]{30,} | \bNRA[KL]-\w{10,}
     | \bya29\.[\w-]{20,} | \bhvs\.[\w-]{20,} | \bnpm_\w{30,} | \bpypi-[\w-]{30,} | \bSG\.[\w-]{16,}\.[\w-]{16,}
     """,
