@@ -18,7 +18,7 @@ from telemetry_mcp.audit.delivery import Delivery, Pace
 from telemetry_mcp.audit.flood import Flood
 from telemetry_mcp.audit.journal import Drop, Journal, LostError, SpoolError
 from telemetry_mcp.audit.mask import masked, masked_text
-from telemetry_mcp.audit.spool import Orphan, Place, Spool, orphans
+from telemetry_mcp.audit.spool import MIB, Orphan, Place, Spool, orphans
 from telemetry_mcp.audit.standing import SinkStanding, Standing
 
 LOG = logging.getLogger(__name__)
@@ -26,9 +26,13 @@ LOG = logging.getLogger(__name__)
 MOST_PENDING = 20_000
 """Records that are held in memory while the journal cannot be written; beyond that the oldest are dropped."""
 MOST_AT_ONCE = 2000
+BYTES_EACH = 8192
+"""So much of the spool must there be for each record that is written at once: a batch fits into a segment."""
 SETTLE_S = 5.0
 """Longest wait of a call for its record to be on disk."""
 RETRY_S = 1.0
+GATHER_S = 0.005
+"""How long records gather before they are written together, where no call waits for that."""
 ALARM_S = 60.0
 ADOPT_S = 30.0
 DROPPED = "audit.dropped"
@@ -67,7 +71,8 @@ class Auditor:
         self.adopted: list[Orphan] = []
         self.deliveries = {name: Delivery(name, sink, self.journals, self.pace) for name, sink in sinks.items()}
         self.pending: deque[Entry] = deque()
-        self.at_once = MOST_AT_ONCE
+        self.most_at_once = max(1, min(MOST_AT_ONCE, round(place.max_mb * MIB) // BYTES_EACH)) if place else 1
+        self.at_once = self.most_at_once
         self.bell, self.turn, self.ending = Event(), Event(), Event()
         self.pen = CapacityLimiter(1)
         self.recorded = self.lost = self.lost_untold = 0
@@ -152,13 +157,16 @@ class Auditor:
     # ---- writing
 
     async def write(self) -> None:
-        """Write what has come in, all of one turn of the loop at once, until `ending` and nothing is left."""
+        """Write what has come in, all of it at once, until `ending` and nothing is left."""
         while True:
             if not self.pending:
                 if self.ending.is_set():
                     return
                 self.bell = Event()
                 await self.bell.wait()
+                if not self.required:
+                    with move_on_after(GATHER_S):
+                        await self.ending.wait()
             if not await self.written() and await self.over_soon():
                 return
 
@@ -179,7 +187,7 @@ class Auditor:
             self.failed(error, entries)
         else:
             self.fault = None
-            self.at_once = min(2 * self.at_once, MOST_AT_ONCE)
+            self.at_once = min(2 * self.at_once, self.most_at_once)
             self.recorded += len(entries)
             for entry in entries:
                 entry.written = True

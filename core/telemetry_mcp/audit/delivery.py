@@ -23,13 +23,14 @@ MOST_RECORDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: `deadline_s` for one batch, waits between tries from `first_s`, each twice the last, to
-    `longest_s`, and `last_s` for everything that is still to be done at the end."""
+    """Seconds: `linger_s` for more to come before a batch is made up, `deadline_s` for one batch, `last_s` for all
+    that is still to be done at the end. Waits between tries begin with `first_s` and double up to `longest_s`."""
 
     deadline_s: float = 30.0
     first_s: float = 0.5
     longest_s: float = 30.0
     last_s: float = 2.0
+    linger_s: float = 0.1
 
 
 class Delivery:
@@ -58,6 +59,8 @@ class Delivery:
                     return
                 self.bell = Event()
                 await self.bell.wait()
+                with move_on_after(self.pace.linger_s):
+                    await self.ending.wait()
             elif await self.carried(journal):
                 wait_s = self.pace.first_s
             elif self.ending.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -43,12 +44,13 @@ SECRET_TEXT = re.compile(
 """Tokens and keys that are known by their looks."""
 SAID_SECRET = re.compile(
     r"""(?ix)
-    \b(?P<said> (?:bearer|basic)\s+
-      | [\w-]{0,40}(?:password|passwd|pwd|secret|token|api[_-]?key)["']?\s{0,9}[=:]\s{0,9}["']? )
+    (?P<said> \b(?:bearer|basic)\s+
+      | (?:password|passwd|pwd|secret|token|api[_-]?key)["']?\s{0,9}[=:]\s{0,9}["']? )
     (?!\*\*\*) [^\s"'&,;(){}\[\]]{6,}
     """
 )
 """What stands behind a word that announces a secret."""
+ANNOUNCING = frozenset("=: \t\n")
 IN_URL = re.compile(r"(?P<said>://[^/\s:@]{0,100}:)[^@/\s]{1,200}@")
 
 
@@ -63,11 +65,14 @@ def masked_text(text: str) -> str:
     """One text as it is written down."""
     found = text[:LOOKED_AT]
     found = SECRET_TEXT.sub(HIDDEN, found)
-    found = IN_URL.sub(rf"\g<said>{HIDDEN}@", found)
-    found = SAID_SECRET.sub(rf"\g<said>{HIDDEN}", found)
+    if "@" in found:
+        found = IN_URL.sub(rf"\g<said>{HIDDEN}@", found)
+    if not ANNOUNCING.isdisjoint(found):
+        found = SAID_SECRET.sub(rf"\g<said>{HIDDEN}", found)
     return plain(found if len(text) <= LOOKED_AT else found + CUT)
 
 
+@lru_cache(1000)
 def is_secret(name: str) -> bool:
     """Whether a value of this name is one that nobody should see: `api_key`, `dbPassword`, `X-Auth-Token`."""
     words = [word.lower() for word in WORD.split(name[:LIMIT]) if word]

@@ -20,7 +20,7 @@ class Fault:
 
 @dataclass(slots=True)
 class ChainReport:
-    """One chain. `checked` is whether its hashes could be checked: signed ones need their key, without it only their
+    """One chain. `checked` is whether its hashes could be checked: signed ones need their key; without it only the
     order is looked at, and that is a fault. `dropped` are missing records of which a later one says that there was
     no room for them. `first` and `last` are times; `ended` is whether the newest record is the server's farewell.
     """
