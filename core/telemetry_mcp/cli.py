@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 CODES = """Exit codes: 0 answered, also when some source did not (stderr says which);
 1 the tool cannot answer, a source has a fault, or the port is taken;
 2 the configuration or the command line is wrong; 130 interrupted."""
+VERIFY_CODES = """Exit codes: 0 every record is as it was written;
+1 one was tampered with or is missing, or the key to tell is not here;
+2 a file cannot be read, plugins.toml or the command line is wrong; 130 interrupted."""
 DOCTOR_CODES = """Exit codes: 0 no source has a fault, though there may be warnings;
 1 a source has a fault, or no source is on;
 2 plugins.toml or the command line is wrong; 130 interrupted."""
@@ -54,6 +57,8 @@ app = typer.Typer(
 plugins = typer.Typer(no_args_is_help=True, help="The plugins that are installed, and the sources they serve.")
 app.add_typer(plugins, name="plugins")
 app.add_typer(keys, name="keys")
+audit = typer.Typer(no_args_is_help=True, help="The records of what was asked.")
+app.add_typer(audit, name="audit")
 
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="default: [server] in plugins.toml, 8000")]
 LogLevel = Annotated[
@@ -249,6 +254,35 @@ def new_plugin(
     typer.echo(
         f"next: cd {into / name} && pip install -e . 'telemetry-mcp[testing]' && python -m pytest", err=True
     )
+
+
+@audit.callback()
+def audit_options() -> None:
+    """The records of what was asked."""
+
+
+@audit.command("verify", epilog=VERIFY_CODES)
+def verify_audit(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="records, one a line; .gz too")],
+    headless: Annotated[
+        bool, typer.Option("--headless", help="the oldest files are gone: a missing beginning is no fault")
+    ] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+) -> None:
+    """Whether audit records are as they were written: none changed, removed, reordered or put in. The key and the
+    spool are those of plugins.toml."""
+    target = target_of(config, False, None)
+    from telemetry_mcp.terminal import audit
+
+    with target.configured_if_any() as found:
+        report = audit.verified(files, found, headless=headless)
+    if as_json:
+        typer.echo(json.dumps(audit.document(report), ensure_ascii=False))
+    else:
+        for line in audit.told(report):
+            typer.echo(line)
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command(epilog=CODES)

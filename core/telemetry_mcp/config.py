@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,7 +101,8 @@ class PluginTable:
 
 @dataclass(slots=True)
 class Config:
-    """What plugins.toml says. `problems` is what is wrong with it apart from the sources' own tables."""
+    """What plugins.toml says. `problems` is what is wrong with it apart from the sources' own tables, `digest` the
+    SHA-256 of the file."""
 
     path: Path
     defaults: Defaults = field(default_factory=Defaults)
@@ -117,6 +119,7 @@ class Config:
     detectors: list[PluginTable] = field(default_factory=list)
     audit: list[PluginTable] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    digest: str = ""
 
 
 TABLES = (
@@ -141,13 +144,14 @@ def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in `path`. ConfigError at once only when it is not TOML at all."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        document = tomllib.loads(content.decode().replace("\r\n", "\n").replace("\r", "\n"))
     except OSError as error:
         raise ConfigError([Problem(str(path), "", "", f"cannot be read: {error.strerror}", "")]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         valid = "Is a table there twice, such as two sources of one name?" if "declare" in str(error) else ""
         raise ConfigError([Problem(str(path), "", "", f"is not valid TOML: {error}", valid)]) from error
-    return Reader(path, document, environ).config()
+    return replace(Reader(path, document, environ).config(), digest=sha256(content).hexdigest())
 
 
 class Reader:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache, TTLCache
 
 from telemetry_mcp.access.policy import Policy
+from telemetry_mcp.audit import AuditSink
+from telemetry_mcp.audit.auditor import Auditor
+from telemetry_mcp.audit.claim import default_place
+from telemetry_mcp.audit.spool import Place
 from telemetry_mcp.cache import MemoryCache, size
 from telemetry_mcp.config import Config
 from telemetry_mcp.fanout import Asking, Fanout, Found
@@ -67,6 +72,8 @@ class Engine:
     """What every answer should warn of."""
     counters: Storage | None = None
     """Where several instances count their callers' calls together; None: each counts for itself."""
+    auditor: Auditor = field(default_factory=Auditor)
+    """Records what is asked once a server has entered it; until then it only takes what it is told."""
     fleet: Fleet | None = None
     """What is shared with other instances; None for an engine that was not opened, or is one caller's view."""
 
@@ -135,7 +142,10 @@ async def opened(
                 sources, kept, config.cache, turns=turns, clock_ms=clock_ms, observe=observe, found=found
             ) as fanout:
                 seen: TTLCache[str, bool] = TTLCache(10_000, config.cache.inventory)
-                yield Engine(config, sources, fanout, clock_ms, seen, counters=storage, fleet=fleet)
+                auditor = auditor_of(config, sources.sinks, clock_ms)
+                yield Engine(
+                    config, sources, fanout, clock_ms, seen, auditor=auditor, counters=storage, fleet=fleet
+                )
     finally:
         await counter.close(storage)
         await sources.close()
@@ -146,3 +156,23 @@ def heed(fleet: Fleet, sources: Registry) -> None:
     if fleet.hints is not None:
         for instance in sources.instances:
             fleet.hints.watch(instance.name, instance.guard.breaker, instance.guard.pause, instance.redact)
+
+
+def auditor_of(config: Config, sinks: Mapping[str, AuditSink], clock_ms: Callable[[], int]) -> Auditor:
+    required = config.access.audit == "required"
+    if not sinks and not required:
+        return Auditor()
+    return Auditor(sinks, place_of(config), required=required, clock_ms=clock_ms)
+
+
+def place_of(config: Config, sinks: Sequence[str] = ()) -> Place:
+    """Where audit records are spooled. A relative path in [spool] begins beside plugins.toml."""
+    path, secret = config.spool.path, config.access.secret
+    return Place(
+        default_place(config.path) if path is None else config.path.parent / path.expanduser(),
+        tuple(sinks),
+        max_mb=config.spool.max_mb,
+        secret=None if secret is None else secret.get_secret_value().encode(),
+        keep=config.access.audit == "required",
+        version=version("telemetry-mcp"),
+    )

@@ -26,9 +26,10 @@ class AuditRecord:
 
     `at_ms` is when it began, `name` the tool, the resource's address, the key, the file. `outcome` is answered,
     refused for a question that could not be asked or that no source answered, denied for one that this caller may
-    not ask, limited for one too many. `sources` is the ledger: source -> status, `items` how many items it got
-    from all of them. `line` is the record as one line of JSON with ECS field names, chained to the one before:
-    what a sink should write where it can."""
+    not ask, limited for one too many. `sources` is the ledger: source -> status, `items` how many items came from
+    all of them. `arguments` are masked. `line` is the record as one line of JSON with ECS field names, chained to
+    the one before: what a sink should write where it can. `id` is the same when it is handed over again.
+    """
 
     at_ms: int
     action: str
@@ -47,6 +48,7 @@ class AuditRecord:
     trace_id: str | None = None
     id: str = ""
     line: bytes = b""
+    user_agent: str | None = None
 
 
 class AuditSink:
@@ -65,8 +67,8 @@ class AuditSink:
         raise NotImplementedError
 
     async def write_batch(self, records: Sequence[AuditRecord]) -> None:
-        """Keep several, in order. When it returns they are kept for good; when it raises, all are handed over
-        again later, so that some may come twice: `id` tells."""
+        """Keep several, in order. When it returns they are kept for good; when it raises, or takes more than half
+        a minute, all are handed over again later, so that some may come twice: `id` tells."""
         for record in records:
             await self.write(record)
 

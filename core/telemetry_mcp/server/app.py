@@ -19,7 +19,7 @@ from telemetry_mcp.server.argument import check_arguments
 from telemetry_mcp.server.bus import Bus
 from telemetry_mcp.server.gate import admitted, identified
 from telemetry_mcp.server.legacy import Legacy
-from telemetry_mcp.server.record import recorded
+from telemetry_mcp.server.record import recorded, recording
 from telemetry_mcp.server.throttle import limited
 
 INSTRUCTIONS = """\
@@ -61,7 +61,7 @@ def build(
 
     @asynccontextmanager
     async def lifespan(server: MCPServer[Engine]) -> AsyncIterator[Engine]:
-        async with open_engine() as engine, legacy.telling():
+        async with open_engine() as engine, legacy.telling(), recording(engine):
             running[:] = [engine]
             bus.join(engine.fleet.channel if engine.fleet else None)
             try:

@@ -35,8 +35,9 @@ BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 OTHER = "other"
 
 
-def no_audit(engine: Engine) -> AuditStanding | None:
-    return None
+def audit_of(engine: Engine) -> AuditStanding | None:
+    """How the records of a running engine stand; None where nothing is recorded."""
+    return engine.auditor.standing() if engine.auditor.active else None
 
 
 class Metrics:
@@ -46,10 +47,11 @@ class Metrics:
     `audit` gives how the records of a running engine stand.
     """
 
-    def __init__(self, audit: Callable[[Engine], AuditStanding | None] = no_audit) -> None:
+    def __init__(self, audit: Callable[[Engine], AuditStanding | None] = audit_of) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began is one more series for each
         self.registry = CollectorRegistry()
         self.audit = audit
+        self.engine: Engine | None = None
         self.source_requests = self.counter("source_requests", "Upstream calls", "source", "status", "kind")
         self.source_seconds = self.histogram("source_seconds", "How long a source took", "source")
         self.cache_lookups = self.counter(
@@ -86,9 +88,11 @@ class Metrics:
         """Within the block the state of `engine` is read whenever the metrics are."""
         gauges: Collector = Gauges(engine, self.audit)
         self.registry.register(gauges)
+        self.engine = engine
         try:
             yield
         finally:
+            self.engine = None
             self.registry.unregister(gauges)
 
     def observe(self, outcome: Outcome[Any]) -> None:

@@ -26,8 +26,9 @@ from telemetry_mcp.access.setting import AccessSettings
 from telemetry_mcp.access.verifier import verifier_for
 from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
-from telemetry_mcp.server.bearer import REQUEST, Door, host_of, is_at_home, metadata_route
+from telemetry_mcp.server.bearer import REQUEST, Door, Told, host_of, is_at_home, metadata_route, tell
 from telemetry_mcp.server.metric import Metrics
+from telemetry_mcp.server.record import turned_away
 from telemetry_mcp.server.throttle import RetryAfter
 from telemetry_mcp.server.wire import MAX_HEAD_BYTES, Patience, Whole
 
@@ -115,6 +116,17 @@ class Mortal:
             await send({"type": "http.response.body"})
 
 
+def recorder(metrics: Metrics) -> Told:
+    """Records whom the door does not let in, for as long as the engine runs."""
+
+    def told(address: str | None, why: str) -> None:
+        tell(address, why)
+        if metrics.engine is not None:
+            turned_away(metrics.engine.auditor, name=PATH, reason=why, address=address)
+
+    return told
+
+
 def begins_stream(message: Message) -> bool:
     if message["type"] != "http.response.start":
         return False
@@ -147,7 +159,7 @@ def application(
     )
     check = TransportSecurityMiddleware(allowed)
     verifier = verifier_for(access)
-    door = Door(endpoint, verifier, access, check) if verifier else None
+    door = Door(endpoint, verifier, access, check, tell=recorder(metrics)) if verifier else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

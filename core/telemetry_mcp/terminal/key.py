@@ -12,6 +12,7 @@ from telemetry_mcp.access.setting import AccessSettings
 from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import Config
 from telemetry_mcp.errors import ConfigError
+from telemetry_mcp.server.announce import KeyAction, announce_key
 from telemetry_mcp.setting import seconds
 from telemetry_mcp.terminal.target import CommandError
 
@@ -20,12 +21,21 @@ log = logging.getLogger(__name__)
 LONGEST_S = 3650 * 86_400.0
 TIMES = ("created", "expires", "rotated", "revoked")
 Act = Literal["create", "rotate", "revoke"]
+ACTIONS: Mapping[Act, KeyAction] = {"create": "key.create", "rotate": "key.rotate", "revoke": "key.revoke"}
 
 
-def announce(act: Act, key: Key) -> None:
-    """What was done to a key, for whoever keeps account of it."""
+def announce(config: Config, act: Act, key: Key) -> None:
+    """Record what was done to a key. CommandError where it cannot be recorded: it is done all the same."""
     roles = ", ".join(key.roles)
     log.info("keys %s: %s of %s, roles %s, until %s", act, key.id, key.name, roles, shown(key.expires))
+    details = {"id": key.id, "roles": list(key.roles), "expires": shown(key.expires)}
+    try:
+        announce_key(config, ACTIONS[act], key.name, details)
+    except OSError as error:
+        done = (
+            f"keys {act} is done for {key.name} ({key.id}), but could not be recorded: {error.strerror or error}"
+        )
+        raise CommandError(f"{done}; look at [spool], and revoke the key if nobody has its text", code=1) from None
 
 
 def create(config: Config, name: str, roles: Sequence[str], expires: str | None) -> tuple[Key, str]:
@@ -33,7 +43,7 @@ def create(config: Config, name: str, roles: Sequence[str], expires: str | None)
     file = file_of(config)
     check_roles(config.access, roles)
     made, text = file.create(name, roles, LIFETIME_S if expires is None else span("--expires", expires))
-    announce("create", made)
+    announce(config, "create", made)
     return made, text
 
 
@@ -41,14 +51,14 @@ def rotate(config: Config, name: str, expires: str | None, overlap: str | None) 
     lifetime_s = None if expires is None else span("--expires", expires)
     overlap_s = OVERLAP_S if overlap is None else span("--overlap", overlap, least_s=0.0)
     made, text = file_of(config).rotate(name, lifetime_s, overlap_s)
-    announce("rotate", made)
+    announce(config, "rotate", made)
     return made, text
 
 
 def revoke(config: Config, which: str) -> list[Key]:
     ended = file_of(config).revoke(which)
     for key in ended:
-        announce("revoke", key)
+        announce(config, "revoke", key)
     return ended
 
 

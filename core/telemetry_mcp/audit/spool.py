@@ -1,0 +1,161 @@
+"""The spool of one process: a claimed directory, the chain that goes on in it, and the journal of its lines."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import orjson
+
+from telemetry_mcp.audit import AuditRecord
+from telemetry_mcp.audit.chain import START, Seal, Tail, link_of, resumed, tail_document, tail_from
+from telemetry_mcp.audit.claim import Claim, claimed, first_free, neighbours
+from telemetry_mcp.audit.ecs import document
+from telemetry_mcp.audit.journal import CURSOR, SUFFIX, Journal, content, replace_file
+
+LOG = logging.getLogger(__name__)
+
+MIB = 2**20
+INSTANCE = "instance"
+TAIL = "tail"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where spools are, and what holds for each of them. `keep`: full means refuse, not drop."""
+
+    path: Path
+    sinks: tuple[str, ...]
+    max_mb: float = 256
+    secret: bytes | None = None
+    keep: bool = False
+    version: str = ""
+
+
+class Spool:
+    """Opened in a directory that no other process has. All methods block; `commit` from one thread at a time.
+
+    OSError where there is no directory to be had.
+    """
+
+    def __init__(self, place: Place, known: Tail | None = None) -> None:
+        self.place = place
+        self.claim = first_free(place.path)
+        try:
+            self.journal = opened(self.claim, place)
+            self.instance = instance_of(self.claim.folder)
+            noted = noted_tail(self.claim.folder) if known is None else known
+            self.chain, self.broken_off = resumed(Seal(place.secret), self.journal.last_line(), noted)
+        except BaseException:
+            self.claim.release()
+            raise
+        self.service = {"name": "telemetry-mcp", "version": place.version, "node": {"name": self.instance}}
+        self.host = {"name": socket.gethostname()}
+
+    def commit(self, records: Sequence[AuditRecord]) -> None:
+        """Write records as the next ones of the chain, all or none. SpoolError or OSError where it cannot be."""
+        fresh = not self.chain.begun
+        lines, tail = [], self.chain.tail
+        if fresh:
+            records = [self.beginning(records), *records]
+        for record in records:
+            line, tail = self.chain.line(self.fields(record), tail)
+            lines.append(line)
+        self.journal.append(lines, fresh=fresh)
+        self.chain.tail = tail
+
+    def beginning(self, records: Sequence[AuditRecord]) -> AuditRecord:
+        """The first record of a chain: it names the end of the one before it, as far as that is known."""
+        at_ms = records[0].at_ms if records else 0
+        return AuditRecord(at_ms, START, self.instance, "answered", 0.0, arguments=tail_document(self.broken_off))
+
+    def fields(self, record: AuditRecord) -> Mapping[str, Any]:
+        return {**document(record), "service": self.service, "host": self.host}
+
+    def close(self) -> None:
+        """The claim is released in any case."""
+        try:
+            with suppress(OSError):
+                if self.chain.begun:
+                    replace_file(self.claim.folder / TAIL, orjson.dumps(tail_document(self.chain.tail)))
+        finally:
+            self.journal.close()
+            self.claim.release()
+
+
+class Orphan:
+    """The spool of a process that has ended, of which sinks have not got everything. Nothing is written to it."""
+
+    def __init__(self, claim: Claim, journal: Journal) -> None:
+        self.claim = claim
+        self.journal = journal
+
+    @property
+    def delivered(self) -> bool:
+        return not any(self.journal.waiting(sink)[0] for sink in self.journal.cursors)
+
+    def close(self) -> None:
+        self.journal.close()
+        self.claim.release()
+
+
+def orphans(place: Place) -> Iterator[Orphan]:
+    """What ended processes left undelivered beside `place`. A directory that is no good is named in the log."""
+    for folder in neighbours(place.path):
+        try:
+            claim = claimed(folder)
+            if claim is None:
+                continue
+            orphan = Orphan(claim, opened(claim, place))
+        except OSError as error:
+            LOG.warning("%s cannot be looked into: %s", folder, error)
+            continue
+        if orphan.delivered:
+            orphan.close()
+        else:
+            yield orphan
+
+
+def opened(claim: Claim, place: Place) -> Journal:
+    """The claim is released where it cannot be opened."""
+    try:
+        return Journal(claim.folder, round(place.max_mb * MIB), place.sinks, keep=place.keep)
+    except BaseException:
+        claim.release()
+        raise
+
+
+def instance_of(folder: Path) -> str:
+    """The id of whoever writes here: the host's name and what was drawn when the directory was new."""
+    path = folder / INSTANCE
+    with suppress(OSError, UnicodeDecodeError):
+        kept = path.read_text(encoding="utf-8").strip()
+        if kept.isprintable() and kept:
+            return kept
+    drawn = f"{socket.gethostname()}-{token_hex(4)}"
+    replace_file(path, drawn.encode())
+    return drawn
+
+
+def noted_tail(folder: Path) -> Tail | None:
+    try:
+        return tail_from(orjson.loads((folder / TAIL).read_bytes()))
+    except (OSError, ValueError):
+        return None
+
+
+def delivered_tails(path: Path) -> Iterator[Tail]:
+    """Of each spool at `path`, the newest record that every sink has got. What cannot be read is passed over."""
+    for folder in neighbours(path):
+        with suppress(OSError, ValueError, TypeError):
+            cursors = [orjson.loads(cursor.read_bytes()) for cursor in folder.glob(f"*{CURSOR}")]
+            number, offset, _ = min(cursors, default=(0, 0, 0))
+            if offset:
+                before = content(folder / f"{number:08}{SUFFIX}", 0, offset)
+                yield link_of(orjson.loads(before.rstrip(b"\n").rpartition(b"\n")[2])).tail
