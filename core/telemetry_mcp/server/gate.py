@@ -119,7 +119,8 @@ def admitted(engine: Running) -> Any:
                 raise unknown(ctx.method, clean(name, LONGEST_NAME), ())
             visit.roles = roles_for(ctx.method, name)
             if not visit.roles:
-                visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
+                if tool_of(ctx.method, name):
+                    visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
                 if ctx.method == "tools/call":
                     return await no_tool(ctx, call_next, name)
                 raise unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
