@@ -264,3 +264,20 @@ async def test_what_belongs_to_no_service_is_shown_with_the_incident_that_it_bel
     assert [row["person"] for row in found["on_call"]] == ["Kim"]
     # A change of no service is for roles that see all of them.
     assert found["changes"] == []
+
+
+async def test_why_a_detector_cannot_be_used_is_for_whoever_sees_everything(
+    open_seat: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "spoilt.py").write_text("raise ValueError('of nobody elses concern')", encoding="utf-8")
+    role = '[access.roles.part]\ntools = ["*"]\nservices = ["a*"]\nsources = ["*"]\n'
+    more = role + '[detectors.spoilt]\nplugin = "./spoilt.py"\n'
+    async with running(written(tmp_path, more, numbers=numbers(["abc"]))) as engine:
+        async with seated(engine, "part") as part, seated(engine, "admin") as admin:
+            spoilt, unknown = [
+                alike(await part.ask("detect_anomalies", service="abc", metric="cpu", detector=name), name)
+                for name in ("spoilt", "spoilx")
+            ]
+            assert spoilt == unknown
+            told = await admin.ask("detect_anomalies", service="abc", metric="cpu", detector="spoilt")
+            assert "of nobody elses concern" in told
