@@ -272,12 +272,9 @@ async def test_why_a_detector_cannot_be_used_is_for_whoever_sees_everything(
     (tmp_path / "spoilt.py").write_text("raise ValueError('of nobody elses concern')", encoding="utf-8")
     role = '[access.roles.part]\ntools = ["*"]\nservices = ["a*"]\nsources = ["*"]\n'
     more = role + '[detectors.spoilt]\nplugin = "./spoilt.py"\n'
-    async with running(written(tmp_path, more, numbers=numbers(["abc"]))) as engine:
-        async with seated(engine, "part") as part, seated(engine, "admin") as admin:
-            spoilt, unknown = [
-                alike(await part.ask("detect_anomalies", service="abc", metric="cpu", detector=name), name)
-                for name in ("spoilt", "spoilx")
-            ]
-            assert spoilt == unknown
-            told = await admin.ask("detect_anomalies", service="abc", metric="cpu", detector="spoilt")
-            assert "of nobody elses concern" in told
+    config = written(tmp_path, more, numbers=numbers(["abc"]))
+    ask = {"service": "abc", "metric": "cpu"}
+    async with running(config) as engine, seated(engine, "part") as part, seated(engine, "admin") as admin:
+        told = [await part.ask("detect_anomalies", **ask, detector=name) for name in ("spoilt", "spoilx")]
+        assert alike(told[0], "spoilt") == alike(told[1], "spoilx")
+        assert "of nobody elses concern" in await admin.ask("detect_anomalies", **ask, detector="spoilt")
