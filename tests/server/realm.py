@@ -139,7 +139,7 @@ def estate(
         f'[slos.{name}]\nservice = "{service}"\nmetric = "latency_p95"\nthreshold = 30\nwindow = "1h"\n'
         for name, service in SLOS.items()
     )
-    slos += f'[slos.{OF_SOUTH}]\nservice = "payment-api"\nsources = "{SOUTH}"\nratio = "select own"\nwindow = "1h"\n'
+    slos += f'[slos.{OF_SOUTH}]\nservice = "payment-api"\nsources = "{SOUTH}"\nratio = "own"\nwindow = "1h"\n'
     slos += '[slos.papi-and-lcore]\nall_of = ["papi-good", "lcore-good"]\nwindow = "1h"\n'
     slos += f'[slos.four-worst]\nworst_of = {list(SLOS)}\nwindow = "1h"\n'
     chain = list(SERVICES)
