@@ -235,6 +235,7 @@ async def test_a_question_of_hidden_services_alone_has_the_ledger_of_a_service_t
     seat = await open_seat(config, "part")
     hidden, unknown = [await seat.ask("list_changes", service=name) for name in ("xyz", "xyy")]
     assert alike(hidden, "xyz") == alike(unknown, "xyy")
+    assert '"status":"skipped"' in hidden  # it has no changes, whoever asks
     hidden, unknown = [await seat.ask("get_current_metrics", service=name) for name in ("xyz", "xyy")]
     assert alike(hidden, "xyz") == alike(unknown, "xyy")
     assert '"status":"no_data"' in hidden
