@@ -139,7 +139,9 @@ def estate(
         f'[slos.{name}]\nservice = "{service}"\nmetric = "latency_p95"\nthreshold = 30\nwindow = "1h"\n'
         for name, service in SLOS.items()
     )
-    slos += f'[slos.{OF_SOUTH}]\nservice = "payment-api"\nsources = "{SOUTH}"\nratio = "own"\nwindow = "1h"\n'
+    slos += (
+        f'[slos.{OF_SOUTH}]\nservice = "payment-api"\nsources = "{SOUTH}"\nratio = "select own"\nwindow = "1h"\n'
+    )
     slos += '[slos.papi-and-lcore]\nall_of = ["papi-good", "lcore-good"]\nwindow = "1h"\n'
     slos += f'[slos.four-worst]\nworst_of = {list(SLOS)}\nwindow = "1h"\n'
     chain = list(SERVICES)
@@ -239,6 +241,6 @@ def running(config: Config) -> AbstractAsyncContextManager[Engine]:
 @asynccontextmanager
 async def seated(engine: Engine, *roles: str, subject: str = "kim", legacy: bool = False) -> AsyncIterator[Seat]:
     """Several callers of one engine share what it has cached and worked out."""
-    server = build(lambda: nullcontext(engine), Caller(subject, "user", roles))
+    server = build(lambda: nullcontext(engine), caller=Caller(subject, "user", roles))
     async with Client(server, mode="legacy" if legacy else "auto") as client:
         yield Seat(client, server, engine)
