@@ -57,8 +57,6 @@ class Engine:
     """Replies as they came and as they are shown, of all views together."""
     told: dict[str, Reply[Service]] = field(default_factory=dict)
     """What each source last said of its services, for views that need it while the source is down."""
-    part: int = 0
-    """Tells this view's share in what all views keep together from that of the others."""
     screen: Asking | None = None
     """What stands before the fan-out, where this is the engine as one caller may see it (view.py)."""
     native: Callable[[str], bool] = lambda source: True
@@ -99,7 +97,7 @@ class Engine:
         Callers that share an upstream call, or a kept answer, share what follows from it too.
         """
         replies = [outcome.reply for outcome in outcomes if outcome.status != "skipped"]
-        full = (self.part, key, *map(id, replies))
+        full = (key, *map(id, replies))
         if full in self.drawn:
             made: T = self.drawn[full][0]
             return made

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
@@ -38,6 +39,8 @@ LEAST_NAME = 3
 """Shorter names are not searched for in texts: they are in half of all words."""
 MOST_NAMES = 10_000
 MOST_TEXTS = 256
+PARTS = count(1)
+"""Tell one screen's share in what all of them keep together from that of the others."""
 LISTS = (IncidentQuery, ChangeQuery, DependencyQuery, SloQuery)
 """Asked over windows of the tools' own, which may begin before a role's look-back does."""
 
@@ -80,14 +83,14 @@ class Screen:
     """Stands before the fan-out for the callers of one scope. Takes part in `Asking`."""
 
     def __init__(
-        self, fanout: Fanout, scope: Scope, directory: Directory, veil: Veil, shown: LRUCache[Any, Any], part: int
+        self, fanout: Fanout, scope: Scope, directory: Directory, veil: Veil, shown: LRUCache[Any, Any]
     ) -> None:
         self.fanout = fanout
         self.scope = scope
         self.directory = directory
         self.veil = veil
         self.shown = shown
-        self.part = part
+        self.part = next(PARTS)
         registry = fanout.registry
         named = [*(i.name for i in registry.instances), *(a.name for a in registry.absent)]
         self.sources = [name for name in named if scope.may_see_source(name)]

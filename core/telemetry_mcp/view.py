@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import count
 
 from cachetools import TTLCache
 
@@ -34,8 +33,6 @@ PATIENCE_S = 0.4
 """How long the first caller of a view waits for the names that are to be kept out of the sources' own words."""
 OWN_METRIC = "slo:"
 """Begins the name of a metric that one objective alone asks for."""
-
-PARTS = count(1)
 
 
 async def view(engine: Engine, roles: frozenset[str], caller: Caller, deadline: Deadline) -> Engine:
@@ -90,8 +87,7 @@ async def listed(engine: Engine, deadline: Deadline) -> dict[str, Reply[Service]
 
 
 def seen(engine: Engine, scope: Scope, told: Mapping[str, Reply[Service]], veil: Veil) -> Engine:
-    part = next(PARTS)
-    screen = Screen(engine.fanout, scope, directory_of(told or engine.told), veil, engine.shown, part)
+    screen = Screen(engine.fanout, scope, directory_of(told or engine.told), veil, engine.shown)
     lacking = [s for s, reply in told.items() if reply is NOT_TOLD or reply.partial]
     lacking = [source for source in lacking if scope.may_see_source(source)]
     return Engine(
@@ -102,7 +98,6 @@ def seen(engine: Engine, scope: Scope, told: Mapping[str, Reply[Service]], veil:
         seen=TTLCache(engine.seen.maxsize, engine.seen.ttl),
         drawn=engine.drawn,
         shown=engine.shown,
-        part=part,
         screen=screen,
         native=scope.may_ask_natively,
         shows=screen.knows,

@@ -235,6 +235,7 @@ async def test_a_question_of_hidden_services_alone_has_the_ledger_of_a_service_t
     seat = await open_seat(config, "part")
     hidden, unknown = [await seat.ask("list_changes", service=name) for name in ("xyz", "xyy")]
     assert alike(hidden, "xyz") == alike(unknown, "xyy")
+    assert '"status":"skipped"' in hidden  # it has no changes, whoever asks
     hidden, unknown = [await seat.ask("get_current_metrics", service=name) for name in ("xyz", "xyy")]
     assert alike(hidden, "xyz") == alike(unknown, "xyy")
     assert '"status":"no_data"' in hidden
@@ -264,3 +265,17 @@ async def test_what_belongs_to_no_service_is_shown_with_the_incident_that_it_bel
     assert [row["person"] for row in found["on_call"]] == ["Kim"]
     # A change of no service is for roles that see all of them.
     assert found["changes"] == []
+
+
+async def test_why_a_detector_cannot_be_used_is_for_whoever_sees_everything(
+    open_seat: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "spoilt.py").write_text("raise ValueError('of nobody elses concern')", encoding="utf-8")
+    role = '[access.roles.part]\ntools = ["*"]\nservices = ["a*"]\nsources = ["*"]\n'
+    more = role + '[detectors.spoilt]\nplugin = "./spoilt.py"\n'
+    config = written(tmp_path, more, numbers=numbers(["abc"]))
+    ask = {"service": "abc", "metric": "cpu"}
+    async with running(config) as engine, seated(engine, "part") as part, seated(engine, "admin") as admin:
+        told = [await part.ask("detect_anomalies", **ask, detector=name) for name in ("spoilt", "spoilx")]
+        assert alike(told[0], "spoilt") == alike(told[1], "spoilx")
+        assert "of nobody elses concern" in await admin.ask("detect_anomalies", **ask, detector="spoilt")
