@@ -22,7 +22,7 @@ def test_every_example_is_a_configuration(example: str, tmp_path: Path) -> None:
     path.write_text(example)
     config = read(path, ENVIRON)
     assert config.problems == []
-    assert config.access.authenticates or "[access" not in example
+    assert config.access.authenticates or "resource" not in example
 
 
 def test_every_key_of_the_authorization_server_is_explained() -> None:
