@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anomaly
+import audit
 import causes
 import decode
 import fanout
@@ -31,6 +32,7 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     decode.measure,
     sources.measure,
     http_calls.measure,
+    audit.measure,
     start.measure,
     tokens.measure,
     anomaly.measure,
