@@ -12,6 +12,7 @@ from pathlib import Path
 
 import access
 import anomaly
+import audit
 import causes
 import crowd
 import decode
@@ -35,6 +36,7 @@ PARTS: tuple[Callable[[], list[Figure]], ...] = (
     decode.measure,
     sources.measure,
     http_calls.measure,
+    audit.measure,
     start.measure,
     tokens.measure,
     anomaly.measure,

@@ -107,6 +107,7 @@ def test_what_a_killed_writer_left_half_written_is_cut_off(tmp_path: Path, torn:
     with segment.open("ab") as file:
         file.write(torn)
     again = Spool(place(tmp_path))
+    assert numbers(lines_of(tmp_path / "spool")) == [1, 2, 3]
     again.commit([record(3)])
     again.close()
     lines = lines_of(tmp_path / "spool")

@@ -232,7 +232,9 @@ async def test_where_records_are_required_an_answer_has_its_record_on_disk_alrea
         assert text.count(b'"tools/call"') == 3
 
 
-async def test_what_cannot_be_recorded_is_not_answered_until_it_can(config: Config, tmp_path: Path) -> None:
+async def test_what_cannot_be_recorded_is_not_asked_nor_answered_until_it_can(
+    config: Config, tmp_path: Path, world: Emulators
+) -> None:
     (tmp_path / "spool").write_text("a file, where a directory should be")
     async with audited(configured(config, tmp_path, required=True)) as desk:
         answer = await desk.client.call_tool("get_current_metrics", METRICS)
@@ -245,6 +247,7 @@ async def test_what_cannot_be_recorded_is_not_answered_until_it_can(config: Conf
             await desk.client.read_resource("telemetry://catalog")
         with pytest.raises(MCPError, match="cannot be recorded and was not answered"):
             await desk.client.get_prompt("sli_report")
+        assert not any(world.requests.values())
         (tmp_path / "spool").unlink()
         with anyio.fail_after(LIMIT_S):
             while desk.engine.auditor.fault:  # noqa: ASYNC110 - it tells nobody
