@@ -112,6 +112,7 @@ async def test_a_sink_that_is_down_gets_everything_when_it_is_up_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     down, other = Kept(), Kept()
+    caplog.set_level(logging.ERROR)
     down.up = False
     async with auditor(tmp_path, down=down, other=other) as audit:
         for number in range(1000):
@@ -182,6 +183,7 @@ async def test_beyond_the_bound_drops_are_counted_alarmed_and_recorded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     down, up = Kept(), Kept()
+    caplog.set_level(logging.ERROR)
     down.up = False
     async with auditor(tmp_path, down=down, up=up) as audit:
         for first in range(0, 4000, 50):
@@ -220,6 +222,7 @@ async def test_a_record_settles_when_it_is_on_disk(tmp_path: Path) -> None:
 async def test_a_spool_that_cannot_be_had_is_a_fault_until_it_can(
     tmp_path: Path, required: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.ERROR)
     (tmp_path / "spool").write_text("a file, where a directory should be")
     sink = Kept()
     async with auditor(tmp_path, required=required, sink=sink) as audit:
