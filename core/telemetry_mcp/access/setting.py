@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -227,23 +227,6 @@ class AccessSettings(Strict):
         if unsafe and self.secret is None:
             raise ValueError(f"masks.{unsafe[0]} needs secret: without one, anybody could undo what it does")
         return self
-
-    @model_validator(mode="after")
-    def roles_that_exist(self) -> AccessSettings:
-        if self.oauth is not None:
-            given = [
-                *self.oauth.default_roles,
-                *(role for several in self.oauth.roles.values() for role in several),
-            ]
-            self.check_roles("oauth", given)
-        return self
-
-    def check_roles(self, where: str, names: Iterable[str]) -> None:
-        """ValueError where one of the names is no role, saying which there are."""
-        unknown = sorted(set(names) - self.role_names)
-        if unknown:
-            valid = ", ".join(sorted(self.role_names))
-            raise ValueError(f"{where}: no role is called {', '.join(map(repr, unknown))}; valid: {valid}")
 
     @property
     def role_names(self) -> frozenset[str]:
