@@ -68,7 +68,7 @@ def fit(reply: Reply[T], instance: Instance, question: Question[T]) -> Reply[T]:
     warnings = [tidy(text, instance) for text in reply.warnings]
     items = [checked(item, instance, question) for item in reply.items]
     # To be told before they are gone: whoever hides letters between others has a reason.
-    hiding = [n for n, item in enumerate(reply.items) if not isinstance(item, Series) and conceals(item)]
+    hiding = tuple(n for n, item in enumerate(reply.items) if not isinstance(item, Series) and conceals(item))
     if isinstance(question, SeriesQuery):
         items = asked_for(cast("list[Any]", items), question, warnings)
     partial = clean(instance.redact(reply.partial)) if reply.partial else None

@@ -146,7 +146,11 @@ def estate(
     slos += f'[slos.four-worst]\nworst_of = {list(SLOS)}\nwindow = "1h"\n'
     chain = list(SERVICES)
     depends = "[dependencies]\n" + "".join(f'{a} = ["{b}"]\n' for a, b in pairwise(chain))
-    config = written(folder, f"{slos}{depends}{access}", tuple(metrics), **{n: source(n) for n in (NORTH, SOUTH)})
+    # Whoever is asked about every surface asks more than a user may in a minute.
+    limits = '[limits]\nuser = "100000/minute"\n'
+    config = written(
+        folder, f"{slos}{depends}{limits}{access}", tuple(metrics), **{n: source(n) for n in (NORTH, SOUTH)}
+    )
     for table in config.sources:
         table.values["allow_native"] = True  # type: ignore[index]
     return config

@@ -25,7 +25,7 @@ from telemetry_mcp.cache import Entry, size
 from telemetry_mcp.model import Change, Check, Dependency, Incident, OnCall, Reply, Series, Service, Slo
 from telemetry_mcp.model import Entry as Line
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"TMP"
 MOST_BYTES = 8 * 2**20
 """A reply that is larger is not handed on: it would hold up everything else that goes the same way."""
@@ -174,6 +174,7 @@ def pack(entry: Entry, ttl_s: float) -> bytes | None:
                 write_texts(reply.queries, []),
                 write_texts(reply.warnings, []),
                 reply.partial,
+                [int(place) for place in reply.concealing],
             ]
         )
     except (TypeError, ValueError, AttributeError):
@@ -212,11 +213,14 @@ def is_slow(raw: bytes) -> bool:
 
 
 def read_parcel(head: Any, buffers: Buffers) -> Parcel:
-    at_ms, ttl_s, rows, queries, warnings, partial = head
+    at_ms, ttl_s, rows, queries, warnings, partial, hiding = head
     if type(at_ms) is not int or not isinstance(ttl_s, float | int) or not isinstance(partial, str | None):
         raise TypeError("no entry")
+    if not isinstance(hiding, list) or not all(type(place) is int for place in hiding):
+        raise TypeError("no entry")
     items = [FORMS[row[0]].read(row, buffers) for row in rows]
-    return Parcel(Entry(Reply(items, write_texts(queries, []), write_texts(warnings, []), partial), at_ms), ttl_s)
+    reply = Reply(items, write_texts(queries, []), write_texts(warnings, []), partial, tuple(hiding))
+    return Parcel(Entry(reply, at_ms), ttl_s)
 
 
 def written(document: Any) -> bytes:
