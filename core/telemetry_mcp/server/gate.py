@@ -14,6 +14,7 @@ from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CompleteResult, Completio
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from telemetry_mcp.access.caller import LOCAL, Caller
+from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
@@ -61,6 +62,13 @@ def tool_of(method: str, name: str) -> str:
     return name
 
 
+def roles_of(caller: Caller, policy: Policy, method: str, name: str) -> frozenset[str]:
+    """Those of the caller's roles by which it has something; none for what does not exist."""
+    tool = tool_of(method, name)
+    # A role that has all tools would have that of no name, too.
+    return policy.roles_for(caller.roles, tool) if tool else frozenset()
+
+
 def identified(engine: Running, other_end: Caller = LOCAL) -> Any:
     """A middleware that says who is asking. `other_end` is who it is where the transport has no authentication;
     over HTTP that asks for one it is never taken for that."""
@@ -91,8 +99,7 @@ def admitted(engine: Running) -> Any:
         params = ctx.params or {}
 
         def roles_for(method: str, name: str) -> frozenset[str]:
-            tool = tool_of(method, name)
-            return policy.roles_for(visit.caller.roles, tool) if tool else frozenset()
+            return roles_of(visit.caller, policy, method, name)
 
         if ctx.method in OPEN or ctx.method.startswith("notifications/"):
             return await call_next(ctx)
@@ -181,9 +188,7 @@ async def heard(engine: Engine, visit: Visit, params: Mapping[str, Any]) -> Mapp
 
 async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     """Whether this caller may be told of a resource: its tool, and its service where it is one's."""
-    tool = tool_of("resources/read", uri)
-    # A role that has all tools has that of no name, too.
-    roles = engine.policy.roles_for(visit.caller.roles, tool) if tool else None
+    roles = roles_of(visit.caller, engine.policy, "resources/read", uri)
     if not roles:
         return False
     service, until = service_of(uri), Deadline(engine.config.defaults.deadline)

@@ -100,7 +100,8 @@ class RetryAfter:
     """ASGI: `Retry-After` on an answer to one call too many, whose status stays 200.
 
     The head of an answer to a POST waits for the first of its body: an older client's stream would else have begun
-    before anybody has looked at the call.
+    before anybody has looked at the call. Until then a balancer may also still put the request to another
+    instance, should this one die.
     """
 
     def __init__(self, app: ASGIApp) -> None:

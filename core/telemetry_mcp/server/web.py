@@ -66,9 +66,6 @@ class Life:
 class Mortal:
     """ASGI: a request that is given up is answered 503, or its stream closed, in place of being cut off.
 
-    A stream that answers a POST begins with its first event, not before: until then a balancer may still put the
-    request to another instance, should this one die.
-
     `answered` is told the status of every answer.
     """
 
@@ -82,19 +79,12 @@ class Mortal:
             await self.app(scope, receive, send)
             return
         begun = complete = False
-        held: list[Message] = []
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
-            if begins_stream(message):
-                if scope["method"] == "POST":
-                    held.append(message)
-                    return
+            if begins_stream(message) and scope["method"] != "POST":
                 self.life.standing.add(request)
             begun = True
-            while held:
-                self.answered(held[0]["status"])
-                await send(held.pop())
             if message["type"] == "http.response.start":
                 self.answered(message["status"])
             complete = message["type"] == "http.response.body" and not message.get("more_body")

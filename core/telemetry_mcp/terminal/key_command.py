@@ -30,10 +30,13 @@ def create_key(
 
     with target.configured() as found:
         made, text = key.create(found, name, role, expires)
+    hand_over(text, f"the key {made.id} of {name} works until {key.shown(made.expires)}")
+
+
+def hand_over(text: str, told: str) -> None:
+    """The key alone on stdout; what is to be known of it beside."""
     typer.echo(text)
-    typer.echo(
-        f"the key {made.id} of {name} works until {key.shown(made.expires)}; it is not shown again", err=True
-    )
+    typer.echo(f"{told}; it is not shown again", err=True)
 
 
 @keys.command("list", epilog=KEY_CODES)
@@ -69,10 +72,7 @@ def rotate_key(
 
     with target.configured() as found:
         made, text = key.rotate(found, name, expires, overlap)
-    typer.echo(text)
-    typer.echo(
-        f"the key {made.id} of {name} works until {key.shown(made.expires)}; it is not shown again", err=True
-    )
+    hand_over(text, f"the key {made.id} of {name} works until {key.shown(made.expires)}")
 
 
 @keys.command("revoke", epilog=KEY_CODES)
