@@ -74,7 +74,7 @@ class Spool:
         self.chain.tail = tail
 
     def line(self, record: AuditRecord, tail: Tail) -> tuple[bytes, Tail]:
-        """A record that has no form as JSON must not keep those behind it out: it is written without what is odd."""
+        """A record that has no form as JSON must not keep others out: it is written without what is odd."""
         try:
             return self.chain.line(self.fields(record), tail)
         except (TypeError, ValueError, OverflowError) as error:
