@@ -18,12 +18,15 @@ from telemetry_mcp.audit.chain import START, Seal, Tail, link_of, resumed, tail_
 from telemetry_mcp.audit.claim import Claim, claimed, first_free, neighbours
 from telemetry_mcp.audit.ecs import document
 from telemetry_mcp.audit.journal import CURSOR, SUFFIX, Journal, content, replace_file
+from telemetry_mcp.text import clean, plain
 
 LOG = logging.getLogger(__name__)
 
 MIB = 2**20
 INSTANCE = "instance"
 TAIL = "tail"
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,18 @@ class Spool:
         if fresh:
             records = [self.beginning(records), *records]
         for record in records:
-            line, tail = self.chain.line(self.fields(record), tail)
+            line, tail = self.line(record, tail)
             lines.append(line)
         self.journal.append(lines, fresh=fresh)
         self.chain.tail = tail
+
+    def line(self, record: AuditRecord, tail: Tail) -> tuple[bytes, Tail]:
+        """A record that has no form as JSON must not keep others out: it is written without what is odd."""
+        try:
+            return self.chain.line(self.fields(record), tail)
+        except (TypeError, ValueError, OverflowError) as error:
+            LOG.error("an audit record of %s is written in part only: %s", plain(record.action), clean(str(error)))
+            return self.chain.line(self.fields(in_part(record)), tail)
 
     def beginning(self, records: Sequence[AuditRecord]) -> AuditRecord:
         """The first record of a chain: it names the end of the one before it, as far as that is known."""
@@ -87,6 +98,24 @@ class Spool:
         finally:
             self.journal.close()
             self.claim.release()
+
+
+def in_part(record: AuditRecord) -> AuditRecord:
+    """Who asked for what and what came of it, without the rest; the time is cut to what can be written."""
+    return AuditRecord(
+        at_ms=min(max(record.at_ms, 0), LATEST_MS),
+        action=plain(record.action),
+        name=record.name,
+        outcome=plain(record.outcome),
+        duration_ms=0.0,
+        subject=record.subject,
+        kind=plain(record.kind),
+        roles=record.roles,
+        client=record.client,
+        address=record.address,
+        reason="written in part only: the rest has no form as JSON",
+        user_agent=record.user_agent,
+    )
 
 
 class Orphan:
