@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -10,6 +11,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 import pytest
+
+LOWEST_PORT, PAST_PORTS = 10_000, 32_000
+CANDIDATES = iter(random.sample(range(LOWEST_PORT, PAST_PORTS), PAST_PORTS - LOWEST_PORT))
 
 
 def binary(name: str, package: str) -> str:
@@ -22,10 +26,18 @@ def binary(name: str, package: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    """A port nobody listens on, each given once. It is below those that the kernel gives to connections by itself:
+    none of these can take it before its server does."""
+    return next(port for port in CANDIDATES if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Program:

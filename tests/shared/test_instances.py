@@ -76,10 +76,10 @@ class House:
         """Start an instance; returns when it takes calls."""
         command = [*COMMAND, "--port", str(self.ports[nth]), "--config", str(self.folder / "plugins.toml")]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.processes[nth : nth + 1] = [process]
         assert process.stderr
         said = process.stderr.readline()
         assert "listening on " in said, said + process.stderr.read()
-        self.processes[nth : nth + 1] = [process]
 
     def end(self, nth: int, how: signal.Signals = signal.SIGTERM) -> int:
         process = self.processes[nth]
