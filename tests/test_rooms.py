@@ -20,7 +20,7 @@ LAYERS = (
     {"clock", "problem", "question", "secret", "setting", "span"},
     {"quota", "rate"},
     {"allowance", "breaker", "cache", "catalog", "client", "gather", "look", "thread"},
-    {"http", "objective", "turn"},
+    {"derivation", "http", "objective", "turn"},
     {"access", "audit", "shared"},
     {"config", "detector", "source"},
     {"guard", "hookspecs"},

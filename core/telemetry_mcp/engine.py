@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache, TTLCache
 
@@ -16,8 +16,9 @@ from telemetry_mcp.audit import AuditSink
 from telemetry_mcp.audit.auditor import Auditor
 from telemetry_mcp.audit.claim import default_place
 from telemetry_mcp.audit.spool import Place
-from telemetry_mcp.cache import MemoryCache, size
+from telemetry_mcp.cache import MemoryCache
 from telemetry_mcp.config import Config
+from telemetry_mcp.derivation import KEPT_BYTES, Derivations, weight
 from telemetry_mcp.fanout import Asking, Fanout, Found
 from telemetry_mcp.model import Outcome, Reply, Service
 from telemetry_mcp.registry import Registry, load
@@ -30,15 +31,7 @@ if TYPE_CHECKING:
 
     from telemetry_mcp.access.limit import Limits
 
-T = TypeVar("T")
-
-DRAWN_BYTES = 16 * 2**20
 VIEWS = 128
-
-
-def weight(entry: tuple[Any, Sequence[Reply[Any]]]) -> int:
-    """What an entry of `Engine.drawn` keeps alive, in bytes and roughly."""
-    return sum(size(reply.items) for reply in entry[1])
 
 
 @dataclass(frozen=True)
@@ -49,11 +42,11 @@ class Engine:
     clock_ms: Callable[[], int] = now_ms
     seen: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, 60))
     """Names of services that a source listed not long ago."""
-    drawn: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(DRAWN_BYTES, getsizeof=weight))
-    """What was worked out from replies, with those replies: see `draw`."""
+    derivations: Derivations = field(default_factory=Derivations)
+    """What was worked out from replies, for all views together."""
     views: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(VIEWS))
     """This engine as callers of some roles see it: see `view`."""
-    shown: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(DRAWN_BYTES, getsizeof=weight))
+    shown: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(KEPT_BYTES, getsizeof=weight))
     """Replies as they came and as they are shown, of all views together."""
     told: dict[str, Reply[Service]] = field(default_factory=dict)
     """What each source last said of its services, for views that need it while the source is down."""
@@ -90,22 +83,6 @@ class Engine:
         from telemetry_mcp.access.limit import Limits
 
         return Limits(self.config.limits, self.counters)
-
-    def draw(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
-        """`make()`, worked out once for the same replies and `key`, which says what is made of them.
-
-        Callers that share an upstream call, or a kept answer, share what follows from it too.
-        """
-        replies = [outcome.reply for outcome in outcomes if outcome.status != "skipped"]
-        full = (key, *map(id, replies))
-        if full in self.drawn:
-            made: T = self.drawn[full][0]
-            return made
-        made = make()
-        if weight((made, replies)) <= DRAWN_BYTES:
-            # With the replies, so that their ids stay theirs as long as the entry lives.
-            self.drawn[full] = (made, replies)
-        return made
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:

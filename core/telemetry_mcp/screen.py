@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from telemetry_mcp.access.injection import instructing
 from telemetry_mcp.access.policy import UNKNOWN, Facts, Scope
-from telemetry_mcp.engine import DRAWN_BYTES, weight
+from telemetry_mcp.derivation import KEPT_BYTES, weight
 from telemetry_mcp.fanout import Deadline, Fanout, Progress, side_by_side
 from telemetry_mcp.model import Dependency, Entry, Failure, OnCall, Outcome, Reply, Series, Service
 from telemetry_mcp.outcome import missing, narrow, status_of, unsupported
@@ -240,7 +240,7 @@ class Screen:
             shown = reply
         else:
             shown = Reply(items, queries, [*notes.warnings(), *warnings], partial or None)
-        if weight((shown, (reply, shown))) <= DRAWN_BYTES:
+        if weight((shown, (reply, shown))) <= KEPT_BYTES:
             # With the reply as it came, so that its id stays its own as long as the entry lives.
             self.shown[key] = (shown, (reply, shown))
         return shown

@@ -96,7 +96,7 @@ def seen(engine: Engine, scope: Scope, told: Mapping[str, Reply[Service]], veil:
         fanout=engine.fanout,
         clock_ms=engine.clock_ms,
         seen=TTLCache(engine.seen.maxsize, engine.seen.ttl),
-        drawn=engine.drawn,
+        derivations=engine.derivations,
         shown=engine.shown,
         screen=screen,
         native=scope.may_ask_natively,

@@ -134,13 +134,22 @@ def strongest_first(pair: Found) -> tuple[float, float]:
 
 
 async def judged(call: Call, scan: Scan, outcomes: Sequence[Outcome[Series]], by: Judge) -> Looked:
-    """In a worker thread, so that other calls go on; a detector that does not come to an end is left behind."""
+    """In a worker thread, so that other calls go on. A plugin's detector that does not come to an end is left
+    behind, in a thread that nothing else needs."""
     catalog, granted_s = call.engine.config.catalog, max(LEAST_S, call.deadline.left_s)
     until = monotonic() + granted_s
+
+    def is_late() -> bool:
+        return monotonic() > until
+
+    def look() -> Looked:
+        return looked(scan, outcomes, catalog, by, is_late)
+
     with move_on_after(granted_s + GRACE_S):
-        return await to_thread.run_sync(
-            lambda: looked(scan, outcomes, catalog, by, lambda: monotonic() > until), abandon_on_cancel=True
-        )
+        if by.detector is not None:
+            return await to_thread.run_sync(look, abandon_on_cancel=True)
+        key = ("looked", scan, by.options, call.deadline.seconds)
+        return await call.engine.derivations.aside(outcomes, key, look, lasts=lambda seen: not is_late())
     return Looked(late=LATE)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyio import to_thread
+from dataclasses import replace
 
 from telemetry_mcp.analysis.sli import Comparison
 from telemetry_mcp.analysis.slo import objective_ppm
@@ -43,7 +43,12 @@ async def answer(
     asked = questions([plan], config.catalog)
     outcomes = await call.ask_all(*asked.values())
     answers = dict(zip(asked, outcomes, strict=True))
-    found = await to_thread.run_sync(judged, plan, answers, config.catalog)
+    found = await call.engine.derivations.aside(
+        [outcome for each in outcomes for outcome in each],
+        ("judged", plan.identity),
+        lambda: judged(plan, answers, config.catalog),
+    )
+    found = replace(found, plan=plan)
     return compliant(found, config.catalog).model_copy(update=envelope(*outcomes, more=call.warnings))
 
 

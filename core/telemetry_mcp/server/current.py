@@ -65,17 +65,17 @@ async def answer(call: Call, service: str, metrics: Sequence[str] | None) -> Cur
     def make() -> CurrentMetrics:
         return current_metrics(call, service, names, outcomes, question.window)
 
-    if call.warnings or any(outcome.cached_age_s is None for outcome in outcomes if outcome.answered):
+    if call.warnings or any(each.cached_age_s is None for each in outcomes if each.status != "skipped"):
         return make()
     # Made of kept replies, an answer differs from the one before only in its ages, which are whole seconds.
-    return call.engine.draw(outcomes, ("current", service, names, call.now_ms // 1000), make)
+    return call.engine.derivations.here(outcomes, ("current", service, names, call.now_ms // 1000), make)
 
 
 def current_metrics(
     call: Call, service: str, names: Sequence[str], outcomes: Sequence[Outcome[Series]], window: Window
 ) -> CurrentMetrics:
     catalog = call.engine.config.catalog
-    found, warnings = latest(outcomes, catalog)
+    found, warnings = call.engine.derivations.here(outcomes, "latest", lambda: latest(outcomes, catalog))
     by_metric = {reading.metric: reading for reading in found if reading.service == service}
     readings = [current(by_metric[name], catalog, call.now_ms) for name in names if name in by_metric]
     return CurrentMetrics(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from telemetry_mcp.analysis.statistic import Statistics as Figures
 from telemetry_mcp.analysis.statistic import summarize
+from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.merge import Merged, merge, numbers
 from telemetry_mcp.model import Outcome, Series
@@ -80,18 +81,19 @@ async def answer(
     await call.service(service)
     wanted = [window] + ([before] if before else [])
     answers = await call.ask_all(*(SeriesQuery((service,), (metric,), w, step_ms) for w in wanted))
-    then = one(answers[1], call, before, step_ms, service, metric) if before else None
+    topic, drawn = Topic(service, metric, window, step_ms), call.engine.derivations
+    known = await knowledge(call, answers[0], topic)
+    then = await knowledge(call, answers[1], replace(topic, window=before)) if before else None
 
-    key = (service, metric, step_ms, window)
-    # What failed adds nothing but its line in the ledger, and is another failure each time.
-    answered = [outcome for outcome in answers[0] if outcome.answered]
+    def tale(size: Size) -> Told:
+        return tell(known, size.points, size.series)
 
-    def known() -> Known:
-        return call.engine.draw(answered, key, lambda: knowledge(call, answered, window, step_ms, service, metric))
+    wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
+    # To find the peaks takes long, and they are the same for any smaller size.
+    await drawn.aside(answers[0], (topic, wished), lambda: tale(wished))
 
     def make(size: Size) -> History:
-        sized = (*key, size.points, size.series)
-        told = call.engine.draw(answered, sized, lambda: tell(known(), size.points, size.series))
+        told = drawn.here(answers[0], (topic, replace(size, note=())), lambda: tale(size))
         return History(
             service=service,
             metric=metric,
@@ -99,14 +101,26 @@ async def answer(
             statistics=told.statistics,
             series=told.series,
             per_source=told.per_source,
-            comparison=compare(told.figures, summarize(*numbers(then)), before) if before else None,
+            comparison=compare(told.figures, then.figures, before) if then and before else None,
             window=span(window, told.step_ms),
-            **envelope(*answers, more=(*size.note, *call.warnings, *told.warnings, *unlike(told.shown, then))),
+            **envelope(
+                *answers,
+                more=(*size.note, *call.warnings, *told.warnings, *unlike(known, then)),
+            ),
         )
 
-    wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
     room = budget(max_tokens, call.engine.config, LESS, MORE)
     return fitted(make, wished, room.max_tokens, room.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a history is of."""
+
+    service: str
+    metric: str
+    window: Window
+    step_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +146,24 @@ class Told:
     per_source: list[Provenance]
     step_ms: int
     warnings: tuple[str, ...]
-    shown: str | None
 
 
-def knowledge(
-    call: Call, outcomes: Sequence[Outcome[Series]], window: Window, step_ms: int, service: str, metric: str
-) -> Known:
-    merged = one(outcomes, call, window, step_ms, service, metric)
-    spec, line = call.engine.config.catalog[metric], of_merged(merged, step_ms)
+async def knowledge(call: Call, outcomes: Sequence[Outcome[Series]], topic: Topic) -> Known:
+    catalog = call.engine.config.catalog
+    return await call.engine.derivations.aside(outcomes, topic, lambda: known_of(outcomes, catalog, topic))
+
+
+def known_of(outcomes: Sequence[Outcome[Series]], catalog: Catalog, topic: Topic) -> Known:
+    merged = one(outcomes, catalog, topic)
+    spec, line = catalog[topic.metric], of_merged(merged, topic.step_ms)
     return Known(
         unit=merged.unit if merged else spec.unit,
         merged=merged,
         figures=summarize(*numbers(merged)),
         line=line,
-        own=tuple(of_part(part, window, line.step_ms, spec.aggregate) for part in merged.parts) if merged else (),
+        own=tuple(of_part(part, topic.window, line.step_ms, spec.aggregate) for part in merged.parts)
+        if merged
+        else (),
     )
 
 
@@ -165,7 +183,6 @@ def tell(known: Known, max_points: int, most_series: int) -> Told:
         ],
         step_ms=known.line.step_ms,
         warnings=merged.warnings if merged else (),
-        shown=shown_source(merged),
     )
 
 
@@ -174,9 +191,9 @@ def shown_source(merged: Merged | None) -> str | None:
     return merged.parts[0].source if merged and merged.rule else None
 
 
-def unlike(shown: str | None, then: Merged | None) -> Iterator[str]:
+def unlike(known: Known, then: Known | None) -> Iterator[str]:
     """Where the earlier window is another source's: part of the change may be how the two differ."""
-    other = shown_source(then)
+    shown, other = shown_source(known.merged), shown_source(then.merged if then else None)
     if shown and other and shown != other:
         yield f"compared with what {other} says, for it is shown in the earlier window and {shown} in this one"
 
@@ -198,11 +215,9 @@ def earlier(window: Window, compare_to: str | None, step_ms: int, call: Call) ->
     return Window(window.start_ms - shift_ms, window.end_ms - shift_ms)
 
 
-def one(
-    outcomes: Sequence[Outcome[Series]], call: Call, window: Window, step_ms: int, service: str, metric: str
-) -> Merged | None:
-    merged = merge(outcomes, call.engine.config.catalog, window, step_ms)
-    return next((m for m in merged if m.service == service and m.metric == metric), None)
+def one(outcomes: Sequence[Outcome[Series]], catalog: Catalog, topic: Topic) -> Merged | None:
+    merged = merge(outcomes, catalog, topic.window, topic.step_ms)
+    return next((m for m in merged if m.service == topic.service and m.metric == topic.metric), None)
 
 
 def statistics(found: Figures) -> Statistics:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from anyio import to_thread
 
 from telemetry_mcp.analysis.anomaly import score
 from telemetry_mcp.catalog import Metric, echo, suggest
@@ -79,7 +78,7 @@ async def answer(
     wished = Size(max(10, defaults.max_points // max(1, len(taken))), len(taken))
     # Twenty series are searched for what is unusual: in a thread, so that other calls go on.
     room = budget(max_tokens, call.engine.config, LESS, MORE)
-    return await to_thread.run_sync(lambda: fitted(make, wished, room.max_tokens, room.more))
+    return await call.engine.derivations.alone(lambda: fitted(make, wished, room.max_tokens, room.more))
 
 
 @dataclass(frozen=True, eq=False)

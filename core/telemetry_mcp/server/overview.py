@@ -44,7 +44,8 @@ async def answer(call: Call, query: str | None, environment: str | None, team: s
     listed, series, incidents = await call.ask_all(
         ServiceQuery(call.recent()), readings_question, IncidentQuery(incidents_window, statuses=OPEN)
     )
-    found, warnings = latest(series, call.engine.config.catalog)
+    catalog = call.engine.config.catalog
+    found, warnings = call.engine.derivations.here(series, "latest", lambda: latest(series, catalog))
     known = with_readings(united(listed), found)
     refuse_unknown(call, known, listed, environment=environment, team=team)
     chosen = matching(known, query, environment, team)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from anyio import to_thread
-
 from telemetry_mcp.analysis.burn import State
 from telemetry_mcp.analysis.slo import Verdict
 from telemetry_mcp.catalog import Catalog
@@ -88,7 +86,7 @@ async def answer(call: Call) -> SliReport:
     def rows() -> list[ReportRow]:
         return [row(judged(each, answers, catalog), catalog) if isinstance(each, Plan) else each for each in asked]
 
-    found = sorted(await to_thread.run_sync(rows), key=lambda r: VERDICTS.index(r.status))
+    found = sorted(await call.engine.derivations.alone(rows), key=lambda r: VERDICTS.index(r.status))
     counts = Counter(r.status for r in found)
     widest = max((plan.whole.window for plan in plans), key=lambda window: window.duration_ms, default=None)
     return SliReport(

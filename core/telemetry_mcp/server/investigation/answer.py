@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from anyio import to_thread
-
 from telemetry_mcp.catalog import Catalog
 from telemetry_mcp.model import Incident, OnCall, Outcome
 from telemetry_mcp.server.call import Call
@@ -53,7 +51,7 @@ async def answer(
     listed = asked.listed()
     outcomes = await call.ask_all(*listed, only=asked.only)
     answers = dict(zip(listed, outcomes, strict=True))
-    found = await to_thread.run_sync(inquiry, case, asked, answers, call.engine)
+    found = await call.engine.derivations.alone(lambda: inquiry(case, asked, answers, call.engine))
     of_incident = [outcome for question in asked.of_incident for outcome in answers[question]]
     told = investigated(found, of_incident, answers[asked.on_call], call.engine.config.catalog)
     ledger = [outcomes for question, outcomes in answers.items() if question is not asked.near]

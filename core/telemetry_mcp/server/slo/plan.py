@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from telemetry_mcp.analysis.grid import Grid
@@ -55,6 +55,13 @@ class Plan:
     @property
     def metrics(self) -> tuple[str, ...]:
         return tuple(str(query) for _, query in self.objective.parts())
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for plans that come to the same by the same replies, though one is made a moment later."""
+        begun_ms = self.begun_ms if self.objective.calendar else None
+        views, members = tuple(self.views()), tuple(member.identity for member in self.members)
+        return self.name, repr(self.objective), views, self.before is None, begun_ms, self.period_ms, members
 
     def shown(self, metric: str) -> str:
         """What a metric is called before a reader: a query of the objective's own by the key it stands under."""

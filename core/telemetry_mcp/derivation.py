@@ -1,0 +1,108 @@
+"""What follows from replies, worked out once for all callers that were given the same ones.
+
+Callers share upstream calls and kept answers; what follows from these costs more time than they do, and it is the
+one thing of a call that no waiting makes room for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from anyio import CapacityLimiter, Event, to_thread
+from cachetools import LRUCache
+
+from telemetry_mcp.cache import size
+from telemetry_mcp.model import Outcome, Reply
+
+T = TypeVar("T")
+
+KEPT_BYTES = 16 * 2**20
+WORKERS = max(2, os.cpu_count() or 1)
+"""Threads that work side by side. With more of them nothing is done sooner, and the loop waits for its turn."""
+
+
+def weight(entry: tuple[Any, Sequence[Reply[Any]]]) -> int:
+    """What an entry with its replies keeps alive, in bytes and roughly."""
+    return sum(size(reply.items) for reply in entry[1])
+
+
+class Work(Generic[T]):
+    """Something that is being worked out; `made` is empty until it is, or for ever where that was given up."""
+
+    def __init__(self) -> None:
+        self.done = Event()
+        self.made: list[T] = []
+
+
+class Derivations:
+    """Of one engine, and of all views of it.
+
+    What is made must follow from the replies of `outcomes`, from which sources failed and from `key` alone: how
+    they failed and how long they took belongs to the call.
+    """
+
+    def __init__(self, max_bytes: int = KEPT_BYTES, workers: int = WORKERS) -> None:
+        self.kept: LRUCache[Any, Any] = LRUCache(max_bytes, getsizeof=weight)
+        self.under_way: dict[Hashable, Work[Any]] = {}
+        self.workers = CapacityLimiter(workers)
+
+    def here(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, which takes no time to speak of."""
+        full = (key, *told(outcomes))
+        if full in self.kept:
+            made: T = self.kept[full][0]
+            return made
+        return self.keep(full, outcomes, make())
+
+    async def aside(
+        self,
+        outcomes: Sequence[Outcome[Any]],
+        key: Hashable,
+        make: Callable[[], T],
+        lasts: Callable[[T], bool] = lambda made: True,
+    ) -> T:
+        """`make()` in a worker thread, so that other calls go on. Who asks for it meanwhile waits for the same;
+        it is kept if it `lasts`. Raises what `make` raises; who is cancelled leaves the thread behind, and others
+        begin anew."""
+        full = (key, *told(outcomes))
+        while full not in self.kept:
+            work: Work[T] | None = self.under_way.get(full)
+            if work is None:
+                made = await self.work(full, make)
+                return self.keep(full, outcomes, made) if lasts(made) else made
+            await work.done.wait()
+            if work.made:
+                return work.made[0]
+        kept: T = self.kept[full][0]
+        return kept
+
+    async def work(self, full: Hashable, make: Callable[[], T]) -> T:
+        work = self.under_way[full] = Work[T]()
+        try:
+            work.made.append(await self.alone(make))
+        finally:
+            del self.under_way[full]
+            work.done.set()
+        return work.made[0]
+
+    async def alone(self, make: Callable[[], T]) -> T:
+        """`make()` in one of the worker threads, for this call only."""
+        return await to_thread.run_sync(make, limiter=self.workers, abandon_on_cancel=True)
+
+    def keep(self, full: Hashable, outcomes: Sequence[Outcome[Any]], made: T) -> T:
+        # With the replies, so that their ids stay theirs as long as the entry lives.
+        entry = (made, [outcome.reply for outcome in outcomes])
+        if weight(entry) <= self.kept.maxsize:
+            self.kept[full] = entry
+        return made
+
+
+def told(outcomes: Sequence[Outcome[Any]]) -> Iterator[Hashable]:
+    """What the sources said, as part of a key."""
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            yield outcome.source
+        elif outcome.status != "skipped":
+            yield id(outcome.reply)
