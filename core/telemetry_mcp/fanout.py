@@ -34,6 +34,7 @@ from telemetry_mcp.turn import OwnTurn, Turns
 
 T = TypeVar("T")
 
+SPARE, MOST_SPARE_S = 0.05, 0.2
 LATE_COUNTS_S = 0.5
 """A source that was given less time than this has not shown itself to be down by not answering."""
 
@@ -45,11 +46,17 @@ Found = Literal["hit", "miss", "bypassed", "shared"]
 
 
 class Deadline:
-    """The moment by which a call answers, whatever the sources do. `seconds` is what the caller was granted."""
+    """The moment after which no source is waited for. `seconds` is what the caller was granted; `spare_s` of it is
+    kept for making an answer of what the sources say."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, spare_s: float = 0.0) -> None:
         self.seconds = seconds
-        self.at = anyio.current_time() + seconds
+        self.at = anyio.current_time() + seconds - spare_s
+
+    @classmethod
+    def of_call(cls, seconds: float) -> Deadline:
+        """For a caller who wants the answer within that time."""
+        return cls(seconds, min(SPARE * seconds, MOST_SPARE_S))
 
     def half(self) -> Deadline:
         """For a first question that must leave time for a second one."""

@@ -191,7 +191,7 @@ async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     roles = roles_of(visit.caller, engine.policy, "resources/read", uri)
     if not roles:
         return False
-    service, until = service_of(uri), Deadline(engine.config.defaults.deadline)
+    service, until = service_of(uri), Deadline.of_call(engine.config.defaults.deadline)
     seen = await view(engine, roles, visit.caller, until)
     if service is None or len(seen.registry.instances) == len(engine.registry.instances):
         return service is None or seen.shows(service)

@@ -50,7 +50,7 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
     """`engine` gives the running one: the SDK hands a context to resource templates only."""
 
     async def call() -> Call:
-        until, visit = Deadline(engine().config.defaults.deadline), VISIT.get()
+        until, visit = Deadline.of_call(engine().config.defaults.deadline), VISIT.get()
         return Call(await view(engine(), visit.roles, visit.caller, until), until)
 
     @server.resource("telemetry://sli-report", title="SLI report", mime_type=JSON)

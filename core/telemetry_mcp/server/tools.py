@@ -74,7 +74,7 @@ async def answered(
 def deadline(engine: Engine, seconds: float | None) -> Deadline:
     defaults = engine.config.defaults
     wished = defaults.deadline if seconds is None else positive(seconds, "deadline_s")
-    return Deadline(min(wished, defaults.max_deadline))
+    return Deadline.of_call(min(wished, defaults.max_deadline))
 
 
 def progress_to(ctx: Ctx) -> Progress:
