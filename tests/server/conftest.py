@@ -135,7 +135,7 @@ def passing_log() -> Iterator[None]:
     root.setLevel(level)
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(autouse=True)
 def _quiet_logs() -> Iterator[None]:
     """As the command does it, before the SDK sets up a handler of its own."""
     with passing_log():
