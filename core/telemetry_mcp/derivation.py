@@ -6,7 +6,6 @@ one thing of a call that no waiting makes room for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -19,8 +18,10 @@ from telemetry_mcp.model import Outcome, Reply
 T = TypeVar("T")
 
 KEPT_BYTES = 16 * 2**20
-WORKERS = max(2, os.cpu_count() or 1)
-"""Threads that work side by side. With more of them nothing is done sooner, and the loop waits for its turn."""
+LIGHT_BYTES = 160_000
+"""What follows from so much, about 10,000 points, is there before a thread would have begun with it."""
+WORKERS = 2
+"""Threads that work side by side: what takes long holds up no other, and more would wait for the interpreter."""
 
 
 def weight(entry: tuple[Any, Sequence[Reply[Any]]]) -> int:
@@ -36,6 +37,10 @@ class Work(Generic[T]):
         self.made: list[T] = []
 
 
+def always(made: object) -> bool:
+    return True
+
+
 class Derivations:
     """Of one engine, and of all views of it.
 
@@ -48,24 +53,33 @@ class Derivations:
         self.under_way: dict[Hashable, Work[Any]] = {}
         self.workers = CapacityLimiter(workers)
 
-    def here(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
+    def here(
+        self,
+        outcomes: Sequence[Outcome[Any]],
+        key: Hashable,
+        make: Callable[[], T],
+        lasts: Callable[[T], bool] = always,
+    ) -> T:
         """`make()`, which takes no time to speak of."""
         full = (key, *told(outcomes))
         if full in self.kept:
-            made: T = self.kept[full][0]
-            return made
-        return self.keep(full, outcomes, make())
+            kept: T = self.kept[full][0]
+            return kept
+        made = make()
+        return self.keep(full, outcomes, made) if lasts(made) else made
 
     async def aside(
         self,
         outcomes: Sequence[Outcome[Any]],
         key: Hashable,
         make: Callable[[], T],
-        lasts: Callable[[T], bool] = lambda made: True,
+        lasts: Callable[[T], bool] = always,
     ) -> T:
-        """`make()` in a worker thread, so that other calls go on. Who asks for it meanwhile waits for the same;
-        it is kept if it `lasts`. Raises what `make` raises; who is cancelled leaves the thread behind, and others
-        begin anew."""
+        """`make()`, which may take long: of much data in a worker thread, so that other calls go on. Who asks for
+        it meanwhile waits for the same; it is kept if it `lasts`. Raises what `make` raises; who is cancelled
+        leaves the thread behind, and others begin anew."""
+        if sum(size(outcome.reply.items) for outcome in outcomes) <= LIGHT_BYTES:
+            return self.here(outcomes, key, make, lasts)
         full = (key, *told(outcomes))
         while full not in self.kept:
             work: Work[T] | None = self.under_way.get(full)

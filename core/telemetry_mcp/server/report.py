@@ -84,9 +84,11 @@ async def answer(call: Call) -> SliReport:
     answers = dict(zip(by_key, outcomes, strict=True))
 
     def rows() -> list[ReportRow]:
-        return [row(judged(each, answers, catalog), catalog) if isinstance(each, Plan) else each for each in asked]
+        made = [row(judged(each, answers, catalog), catalog) if isinstance(each, Plan) else each for each in asked]
+        return sorted(made, key=lambda r: VERDICTS.index(r.status))
 
-    found = sorted(await call.engine.derivations.alone(rows), key=lambda r: VERDICTS.index(r.status))
+    key = ("report", *(each.identity if isinstance(each, Plan) else repr(each) for each in asked))
+    found = await call.engine.derivations.aside([outcome for each in outcomes for outcome in each], key, rows)
     counts = Counter(r.status for r in found)
     widest = max((plan.whole.window for plan in plans), key=lambda window: window.duration_ms, default=None)
     return SliReport(
