@@ -25,7 +25,7 @@ from telemetry_mcp.objective.file import SloFile, tables
 from telemetry_mcp.objective.resolution import Draft, Resolution, resolve
 from telemetry_mcp.objective.setting import Objective
 from telemetry_mcp.problem import problems_of
-from telemetry_mcp.setting import Duration, Strict
+from telemetry_mcp.setting import FOLDER, Duration, Strict
 from telemetry_mcp.shared.setting import RedisSettings
 
 M = TypeVar("M", bound=BaseModel)
@@ -207,9 +207,7 @@ class Reader:
         made = self.table(AccessSettings, "access")
         for misfit in misfits(made, catalog):
             self.report(*misfit)
-        if made.keys is None:
-            return made
-        return made.model_copy(update={"keys": self.path.parent / made.keys.expanduser()})
+        return made
 
     def objectives(self, catalog: Catalog, sources: Sequence[PluginTable], defaults: Defaults) -> Resolution:
         def report(draft: Draft, key: str, found: str, valid: str) -> None:
@@ -342,7 +340,7 @@ class Reader:
         values = self.filled(raw, missing)
         self.report_missing(table, raw, missing, DEFAULTED)
         try:
-            return model.model_validate(values)
+            return model.model_validate(values, context={FOLDER: self.path.parent})
         except ValidationError as error:
             self.problems += problems_of(error, str(self.path), table, model, raw)
             return None

@@ -141,10 +141,10 @@ def auditor_of(config: Config, sinks: Mapping[str, AuditSink], clock_ms: Callabl
 
 
 def place_of(config: Config, sinks: Sequence[str] = ()) -> Place:
-    """Where audit records are spooled. A relative path in [spool] begins beside plugins.toml."""
+    """Where audit records are spooled."""
     path, secret = config.spool.path, config.access.secret
     return Place(
-        default_place(config.path) if path is None else config.path.parent / path.expanduser(),
+        default_place(config.path) if path is None else path,
         tuple(sinks),
         max_mb=config.spool.max_mb,
         secret=None if secret is None else secret.get_secret_value().encode(),

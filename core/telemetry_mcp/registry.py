@@ -20,7 +20,7 @@ from telemetry_mcp.plugin import AUDIT, DETECTORS, SOURCES, Door, Plugins, insta
 from telemetry_mcp.problem import problems_of
 from telemetry_mcp.quota import Quota
 from telemetry_mcp.secret import Redactor
-from telemetry_mcp.setting import HttpSettings, PluginSettings, SourceSettings
+from telemetry_mcp.setting import FOLDER, HttpSettings, PluginSettings, SourceSettings
 from telemetry_mcp.shared.link import unusable
 from telemetry_mcp.source import Context, Source
 from telemetry_mcp.text import clean
@@ -205,7 +205,7 @@ class Loader:
 
     def validated(self, table: PluginTable, model: type[S], values: Mapping[str, Any]) -> S | None:
         try:
-            return model.model_validate(values)
+            return model.model_validate(values, context={FOLDER: self.plugins.folder})
         except ValidationError as error:
             problems = problems_of(error, str(self.config.path), table.path, model, table.raw)
             self.config.problems += [problem for problem in problems if not unset(problem, table)]

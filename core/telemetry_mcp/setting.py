@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +16,7 @@ from pydantic import (
     FilePath,
     HttpUrl,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -64,10 +66,30 @@ def spelt(unit: str) -> str:
 Unit = Annotated[str, AfterValidator(spelt)]
 
 
+FOLDER = "folder"
+"""In the validation's context: where plugins.toml is."""
+
+
+def is_path(annotation: Any) -> bool:
+    return annotation is Path or any(is_path(part) for part in get_args(annotation))
+
+
 class Strict(BaseModel):
-    """A table of plugins.toml: a key that nobody knows is refused, so that a misspelt one is noticed."""
+    """A table of plugins.toml: a key that nobody knows is refused, so that a misspelt one is noticed.
+
+    A `Path` (or `FilePath`) that is relative begins beside plugins.toml, and `~` is the user's home.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def beside(cls, value: Any, info: ValidationInfo) -> Any:
+        if not info.context or not isinstance(value, str | Path) or not info.field_name:
+            return value
+        if not is_path(cls.model_fields[info.field_name].annotation):
+            return value
+        return info.context[FOLDER] / Path(value).expanduser()
 
 
 class MetricQuery(Strict):

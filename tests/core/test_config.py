@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
 from telemetry_mcp.config import FILE_NAME, Config, locate, read
 from telemetry_mcp.errors import ConfigError, Problem
@@ -52,7 +53,46 @@ def only(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> P
     return problem
 
 
+PATHS = """
+ca_file = "ca.pem"
+[redis]
+url = "rediss://127.0.0.1:1/0"
+ca_file = "ca.pem"
+[access]
+keys = "secret/keys.json"
+secret = "0123456789012345678901234567890123456789"
+[spool]
+path = "~/spool"
+[audit.log]
+plugin = "file"
+path = "audit.jsonl"
+"""
 SOURCE = '[sources.a]\nplugin = "./acme.py"\nurl = "http://127.0.0.1:1"\ndsn = "d"\n'
+
+
+
+def path_of(settings: object, key: str) -> Path:
+    found = getattr(settings, key)
+    assert isinstance(found, Path)
+    return found
+
+
+async def test_a_relative_path_begins_beside_the_file_wherever_the_server_is_started(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    found = config(tmp_path, SOURCE + PATHS)
+    registry = load(found)
+    assert path_of(registry["a"].source.settings, "ca_file") == tmp_path / "ca.pem"
+    assert found.redis.ca_file == tmp_path / "ca.pem"
+    assert found.access.keys == tmp_path / "secret" / "keys.json"
+    assert found.spool.path == Path.home() / "spool"
+    assert path_of(registry.sinks["log"].settings, "path") == tmp_path / "audit.jsonl"
+    await registry.close()
+
+
+def test_a_file_that_is_not_there_is_told_as_it_was_written(tmp_path: Path) -> None:
+    fault = only(tmp_path, SOURCE + 'ca_file = "ca.pem"\n')
+    assert (fault.key, fault.found) == ("ca_file", "found 'ca.pem'")
+
 
 WRONG = """
 [source.typo]

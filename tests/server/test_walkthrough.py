@@ -72,8 +72,7 @@ def stranger(tmp_path: Path) -> Iterator[Stranger]:
     (tmp_path / "node_modules").symlink_to(module.parents[2])
     one = Stranger(tmp_path)
     one.write("estate.py", SOURCE)
-    # The page starts the server in the folder itself.
-    config = one.write("plugins.toml", CONFIG.replace('"audit.jsonl"', f'"{tmp_path / "audit.jsonl"}"'))
+    config = one.write("plugins.toml", CONFIG)
     script = one.write("authorization.mjs", AUTHORIZATION)
     port = one.ports["192.0.2.10:8000"].partition(":")[2]
     serve = [sys.executable, "-m", "telemetry_mcp", "serve", "--transport", "http", "--port", port]

@@ -14,6 +14,7 @@ from telemetry_mcp.cache import MemoryCache
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.registry import Instance
 from telemetry_mcp.server.standing import standing
+from telemetry_mcp.shared.cache import SharedCache
 
 
 class SinkStanding(Protocol):
@@ -80,9 +81,10 @@ class Gauges(Collector):
 
     def of_cache(self) -> Iterator[Metric]:
         cache = self.engine.fanout.cache
-        if isinstance(cache, MemoryCache):
-            yield single("cache_bytes", "What kept answers take, roughly", cache.entries.currsize)
-            yield single("cache_limit_bytes", "What kept answers may take", cache.entries.maxsize)
+        near = cache.near if isinstance(cache, SharedCache) else cache
+        if isinstance(near, MemoryCache):
+            yield single("cache_bytes", "What kept answers take in this process, roughly", near.entries.currsize)
+            yield single("cache_limit_bytes", "What kept answers may take in this process", near.entries.maxsize)
         flights = gauge("source_flights", "Upstream calls under way or waiting for their turn", "source")
         flying = [flight.source for flight in list(self.engine.fanout.flights.values())]
         for instance in self.engine.registry.instances:
