@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from telemetry_mcp.boundary import words
 from telemetry_mcp.text import LIMIT, plain
 
 HIDDEN = "***"
@@ -70,6 +71,11 @@ def masked_text(text: str) -> str:
     if not ANNOUNCING.isdisjoint(found):
         found = SAID_SECRET.sub(rf"\g<said>{HIDDEN}", found)
     return plain(found if len(text) <= LOOKED_AT else found + CUT)
+
+
+def told(error: BaseException | None, redact: Callable[[str], str] = str) -> str:
+    """What went wrong, as it may be logged: one line. `redact` takes out the secrets that are known."""
+    return masked_text(redact(f"{type(error).__name__}: {words(error)}"))
 
 
 @lru_cache(1000)
