@@ -16,7 +16,7 @@ PLUGINS = ROOT / "plugins"
 PLUGIN_PREFIX = "telemetry_mcp_"
 
 LAYERS = (
-    {"analysis", "boundary", "demo", "errors", "log", "model", "text", "toml", "unit"},
+    {"analysis", "boundary", "credential", "demo", "errors", "log", "model", "text", "toml", "unit"},
     {"clock", "problem", "question", "secret", "setting", "span"},
     {"quota", "rate"},
     {"allowance", "breaker", "cache", "catalog", "client", "gather", "look", "thread"},

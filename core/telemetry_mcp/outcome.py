@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from telemetry_mcp.boundary import contain
+from telemetry_mcp.boundary import words
 from telemetry_mcp.errors import SourceError, SourceTimeoutError
 from telemetry_mcp.model import Failure, Outcome, Reply, Series, Status
 from telemetry_mcp.question import Question, SeriesQuery
@@ -50,13 +50,6 @@ def failed(instance: Instance, error: BaseException, latency_ms: float | None) -
         message = clean(instance.redact(f"the plugin failed: {type(error).__name__}: {words(error)}"))
         failure = Failure("plugin", message, "report this to whoever wrote the plugin")
     return Outcome(instance.name, instance.plugin, "failed", Reply(), latency_ms, failure)
-
-
-def words(error: BaseException) -> str:
-    """What an exception says; a stranger's may fail at that too."""
-    with contain():
-        return str(error)
-    return "(and cannot say why)"
 
 
 def late(instance: Instance, deadline_s: float, had_s: float) -> Outcome[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from telemetry_mcp.audit import AuditSink
-from telemetry_mcp.boundary import contain
+from telemetry_mcp.boundary import contain, words
 from telemetry_mcp.catalog import suggest
 from telemetry_mcp.config import Config, PluginTable
 from telemetry_mcp.detector import Detector
@@ -268,7 +268,7 @@ def allowance_of(name: str, settings: SourceSettings) -> Allowance | None:
 
 
 def said(error: BaseException | None, redact: Callable[[str], str] = str) -> str:
-    return clean(redact(f"{type(error).__name__}: {error}"))
+    return clean(redact(f"{type(error).__name__}: {words(error)}"))
 
 
 def unset(problem: Problem, table: PluginTable) -> bool:

@@ -7,8 +7,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import extract_tb
 from types import TracebackType
+from typing import Any
 
 from anyio import CancelScope, CapacityLimiter, Event, move_on_after, to_thread
 
@@ -17,9 +21,10 @@ from telemetry_mcp.audit.chain import Tail
 from telemetry_mcp.audit.delivery import Delivery, Pace
 from telemetry_mcp.audit.flood import Flood
 from telemetry_mcp.audit.journal import Drop, Journal, LostError, SpoolError
-from telemetry_mcp.audit.mask import masked, masked_text
+from telemetry_mcp.audit.mask import masked, masked_text, told
 from telemetry_mcp.audit.spool import MIB, Orphan, Place, Spool, orphans
 from telemetry_mcp.audit.standing import SinkStanding, Standing
+from telemetry_mcp.boundary import contain, words
 
 LOG = logging.getLogger(__name__)
 
@@ -85,10 +90,15 @@ class Auditor:
 
     def record(self, record: AuditRecord) -> Entry:
         """Take a record; it is masked here, and written soon. Never waits, never raises."""
+        arguments: Mapping[str, Any] = {"arguments": "left out: they cannot be masked"}
+        with contain() as kept:
+            arguments = masked(record.arguments)
+        if kept.error is not None:
+            LOG.error("an audit record is written without its arguments: %s", told(kept.error))
         safe = replace(
             record,
             name=masked_text(record.name),
-            arguments=masked(record.arguments),
+            arguments=arguments,
             reason=masked_text(record.reason) if record.reason else None,
         )
         return self.taken(safe)
@@ -180,11 +190,10 @@ class Auditor:
     async def written(self) -> bool:
         """Whether what was pending is in the journal now, or as much of it as is written at once."""
         entries = [self.pending.popleft() for _ in range(min(len(self.pending), self.at_once))]
-        records = [entry.record for entry in entries]
-        try:
-            await to_thread.run_sync(self.commit, records, limiter=self.pen)
-        except OSError as error:
-            self.failed(error, entries)
+        with contain() as kept:
+            await to_thread.run_sync(self.commit, [entry.record for entry in entries], limiter=self.pen)
+        if kept.error is not None:
+            self.failed(kept.error, entries)
         else:
             self.fault = None
             self.at_once = min(2 * self.at_once, self.most_at_once)
@@ -194,14 +203,18 @@ class Auditor:
             self.ring()
         self.turn.set()
         self.turn = Event()
-        self.tell_of_drops()
+        self.look_for_drops()
         return self.fault is None
 
-    def failed(self, error: OSError, entries: Sequence[Entry] = ()) -> None:
-        """Try again later, with fewer at once, lest it is their number."""
-        if self.fault is None:
-            LOG.error("audit records cannot be written to the spool: %s", error)
-        self.fault = str(error)
+    def failed(self, error: BaseException, entries: Sequence[Entry] = ()) -> None:
+        """Try again later, with fewer at once, lest it is their number. What is unexpected is in the log only:
+        callers are told the fault, and it may hold what another one wrote."""
+        why = words(error) if isinstance(error, OSError) else f"an unexpected {type(error).__name__}"
+        if why != self.fault:
+            frames = extract_tb(error.__traceback__, -3)
+            where = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+            LOG.error("audit records cannot be written to the spool: %s (%s)", told(error), where)
+        self.fault = why
         self.at_once = max(1, self.at_once // 2)
         for entry in reversed(entries):
             entry.fault = self.fault
@@ -228,6 +241,12 @@ class Auditor:
             assert self.place is not None
             self.spool = Spool(self.place, known)
         return self.spool
+
+    def look_for_drops(self, *, at_once: bool = False) -> None:
+        with contain() as kept:
+            self.tell_of_drops(at_once=at_once)
+        if kept.error is not None:
+            self.failed(kept.error)
 
     def tell_of_drops(self, *, at_once: bool = False) -> None:
         """Dropped records are told in the log and in the chain, once a minute at most."""
@@ -259,8 +278,11 @@ class Auditor:
         place = self.place
         assert place is not None
         while not self.ending.is_set():
-            await self.leave_adopted()
-            self.adopted += await to_thread.run_sync(lambda: list(orphans(place)), limiter=self.pen)
+            with contain() as kept:
+                await self.leave_adopted()
+                self.adopted += await to_thread.run_sync(lambda: list(orphans(place)), limiter=self.pen)
+            if kept.error is not None:
+                LOG.error("what ended processes left is not delivered, for now: %s", told(kept.error))
             self.ring()
             with move_on_after(ADOPT_S):
                 await self.ending.wait()
@@ -275,10 +297,10 @@ class Auditor:
     async def __aenter__(self) -> Auditor:
         if not self.active:
             return self
-        try:
+        with contain() as kept:
             await to_thread.run_sync(self.open, limiter=self.pen)
-        except OSError as error:
-            self.failed(error)
+        if kept.error is not None:
+            self.failed(kept.error)
         # Not in a task group of whoever opened this: that is cancelled first, and its last acts are recorded too.
         self.tasks = [asyncio.create_task(self.write())]
         self.tasks += [asyncio.create_task(delivery.run()) for delivery in self.deliveries.values()]
@@ -300,11 +322,13 @@ class Auditor:
             for task in done:
                 if not task.cancelled() and (broken := task.exception()):
                     LOG.error("a part of the audit ended by itself", exc_info=broken)
-            with move_on_after(self.pace.last_s / 4):
+            with move_on_after(self.pace.last_s / 4), contain() as kept:
                 await to_thread.run_sync(self.close, abandon_on_cancel=True)
+            if kept.error is not None:
+                LOG.error("the audit spool was not closed as it should be: %s", told(kept.error))
 
     async def last_try(self) -> None:
-        self.tell_of_drops(at_once=True)
+        self.look_for_drops(at_once=True)
         self.ending.set()
         self.bell.set()
         await asyncio.wait(self.tasks[:1])
@@ -313,7 +337,7 @@ class Auditor:
         await asyncio.wait(self.tasks)
 
     def close(self) -> None:
-        for orphan in self.adopted:
-            orphan.close()
-        if self.spool is not None:
-            self.spool.close()
+        with ExitStack() as stack:  # one that fails keeps no other open
+            for journal in (*self.adopted, self.spool):
+                if journal is not None:
+                    stack.callback(journal.close)

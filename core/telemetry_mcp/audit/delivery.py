@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -13,8 +14,10 @@ from anyio import CapacityLimiter, Event, move_on_after, to_thread
 from telemetry_mcp.audit import AuditRecord, AuditSink
 from telemetry_mcp.audit.ecs import read
 from telemetry_mcp.audit.journal import Journal, Portion
+from telemetry_mcp.audit.mask import told
 from telemetry_mcp.boundary import contain
-from telemetry_mcp.text import clean
+from telemetry_mcp.secret import Redactor
+from telemetry_mcp.setting import PluginSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -34,11 +37,16 @@ class Pace:
 
 
 class Delivery:
-    """One sink. `journals` are those that it is owed the records of; the list may change meanwhile."""
+    """One sink. `journals` are those that it is owed the records of; the list may change meanwhile.
+
+    Whatever goes wrong, in the sink or here, is counted as a failure of this sink and tried again later.
+    """
 
     def __init__(self, name: str, sink: AuditSink, journals: Callable[[], Sequence[Journal]], pace: Pace) -> None:
         self.name = name
         self.sink = sink
+        # A plugin's own __init__ may have left it out.
+        self.redact = Redactor(getattr(sink, "settings", PluginSettings(plugin=name)))
         self.journals = journals
         self.pace = pace
         self.bell = Event()
@@ -53,15 +61,16 @@ class Delivery:
         """Until `end` was called and all is delivered, or the one last try has failed."""
         wait_s = self.pace.first_s
         while True:
-            journal = self.owing()
-            if journal is None:
+            carried: bool | None = False
+            with contain() as kept:
+                carried = await self.carried()
+            if kept.error is not None:
+                self.failed(f"the handing over failed: {told(kept.error, self.redact)}")
+            if carried is None:
                 if self.ending.is_set():
                     return
-                self.bell = Event()
-                await self.bell.wait()
-                with move_on_after(self.pace.linger_s):
-                    await self.ending.wait()
-            elif await self.carried(journal):
+                await self.more()
+            elif carried:
                 wait_s = self.pace.first_s
             elif self.ending.is_set():
                 return
@@ -69,6 +78,13 @@ class Delivery:
                 with move_on_after(wait_s * random.uniform(0.5, 1.0)):
                     await self.ending.wait()
                 wait_s = min(2 * wait_s, self.pace.longest_s)
+
+    async def more(self) -> None:
+        """Wait until there is something new, and a little longer."""
+        self.bell = Event()
+        await self.bell.wait()
+        with move_on_after(self.pace.linger_s):
+            await self.ending.wait()
 
     def ring(self) -> None:
         """There is something new."""
@@ -81,22 +97,27 @@ class Delivery:
     def owing(self) -> Journal | None:
         return next((journal for journal in self.journals() if journal.waiting(self.name)[0]), None)
 
-    async def carried(self, journal: Journal) -> bool:
-        """Whether the sink took the next batch."""
+    async def carried(self) -> bool | None:
+        """Whether the sink took the next batch; None where it is owed nothing."""
+        journal = self.owing()
+        if journal is None:
+            return None
         try:
             portion, records = await to_thread.run_sync(self.next, journal, limiter=self.reader)
         except OSError as error:
-            self.failed(f"the spool cannot be read: {error}")
+            self.failed(f"the spool cannot be read: {told(error)}")
             return False
         if records and not await self.taken(records):
             return False
-        self.delivered += len(records)
-        self.missed(portion.missed + len(portion.lines) - len(records))
-        self.last_error = None
         try:
             await to_thread.run_sync(journal.advance, self.name, portion.after, limiter=self.reader)
         except OSError as error:
-            LOG.error("how far %s has come cannot be noted, so that it gets records again: %s", self.name, error)
+            LOG.error(
+                "how far %s has come cannot be noted, so that it gets records again: %s", self.name, told(error)
+            )
+        self.delivered += len(records)
+        self.missed(portion.missed + len(portion.lines) - len(records))
+        self.last_error = None
         return True
 
     def next(self, journal: Journal) -> tuple[Portion, list[AuditRecord]]:
@@ -115,17 +136,26 @@ class Delivery:
 
     async def taken(self, records: Sequence[AuditRecord]) -> bool:
         with move_on_after(self.pace.deadline_s) as scope, contain() as kept:
-            await self.sink.write_batch(records)
+            await self.handed_over(records)
         if kept.error is not None:
-            self.failed(f"{type(kept.error).__name__}: {kept.error}")
+            self.failed(told(kept.error, self.redact))
         elif scope.cancelled_caught:
             self.failed(f"it did not take {len(records)} records within {self.pace.deadline_s:g} s")
         else:
             return True
         return False
 
+    async def handed_over(self, records: Sequence[AuditRecord]) -> None:
+        try:
+            await self.sink.write_batch(records)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled it: the sink raised this itself, and it would end the delivery without a word.
+            raise RuntimeError("a part of it was cancelled") from error
+
     def failed(self, why: str) -> None:
-        why = clean(why)
         if why != self.last_error:
             LOG.error("the audit sink %s failed, what it should have got waits: %s", self.name, why)
         self.failures += 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from telemetry_mcp import credential
+from telemetry_mcp.boundary import words
 from telemetry_mcp.text import LIMIT, plain
 
 HIDDEN = "***"
@@ -30,18 +32,6 @@ SECRET_KEYS = frozenset(
 )
 """What makes a secret of the word `key` behind it."""
 
-SECRET_TEXT = re.compile(
-    r"""
-    -----BEGIN\ [A-Z ]{0,40}PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]{0,40}PRIVATE\ KEY-----|\Z)
-    | \beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?                         # a JSON web token
-    | \b(?:sk|rk|pk)[-_][\w-]{16,} | \bgh[pousr]_\w{20,} | \bgithub_pat_\w{20,} | \bglpat-[\w-]{16,}
-    | \btmcp_\w{16,}
-    | \bxox[abeoprs]-[\w-]{10,} | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b | \bAIza[\w-]{30,} | \bNRA[KL]-\w{10,}
-    | \bya29\.[\w-]{20,} | \bhvs\.[\w-]{20,} | \bnpm_\w{30,} | \bpypi-[\w-]{30,} | \bSG\.[\w-]{16,}\.[\w-]{16,}
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-"""Tokens and keys that are known by their looks."""
 SAID_SECRET = re.compile(
     r"""(?ix)
     (?P<said> \b(?:bearer|basic)\s+
@@ -64,12 +54,17 @@ def masked(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def masked_text(text: str) -> str:
     """One text as it is written down."""
     found = text[:LOOKED_AT]
-    found = SECRET_TEXT.sub(HIDDEN, found)
+    found = credential.MAYBE.sub(HIDDEN, found)
     if "@" in found:
         found = IN_URL.sub(rf"\g<said>{HIDDEN}@", found)
     if not ANNOUNCING.isdisjoint(found):
         found = SAID_SECRET.sub(rf"\g<said>{HIDDEN}", found)
     return plain(found if len(text) <= LOOKED_AT else found + CUT)
+
+
+def told(error: BaseException | None, redact: Callable[[str], str] = str) -> str:
+    """What went wrong, as it may be logged: one line. `redact` takes out the secrets that are known."""
+    return masked_text(redact(f"{type(error).__name__}: {words(error)}"))
 
 
 @lru_cache(1000)

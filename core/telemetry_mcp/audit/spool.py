@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +19,16 @@ from telemetry_mcp.audit.chain import START, Seal, Tail, link_of, resumed, tail_
 from telemetry_mcp.audit.claim import Claim, claimed, first_free, neighbours
 from telemetry_mcp.audit.ecs import document
 from telemetry_mcp.audit.journal import CURSOR, SUFFIX, Journal, content, replace_file
-from telemetry_mcp.text import clean, plain
+from telemetry_mcp.audit.mask import told
+from telemetry_mcp.boundary import contain
+from telemetry_mcp.text import plain
 
 LOG = logging.getLogger(__name__)
 
 MIB = 2**20
 INSTANCE = "instance"
 TAIL = "tail"
+UNWRITTEN = "audit.unwritten"
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999."""
 
@@ -74,12 +78,13 @@ class Spool:
         self.chain.tail = tail
 
     def line(self, record: AuditRecord, tail: Tail) -> tuple[bytes, Tail]:
-        """A record that has no form as JSON must not keep others out: it is written without what is odd."""
-        try:
-            return self.chain.line(self.fields(record), tail)
-        except (TypeError, ValueError, OverflowError) as error:
-            LOG.error("an audit record of %s is written in part only: %s", plain(record.action), clean(str(error)))
-            return self.chain.line(self.fields(in_part(record)), tail)
+        """A record that has no form as JSON must not keep others out: it is written without what is odd, or else
+        one is in its place."""
+        for form, left in ((as_it_is, "in part only"), (in_part, "not at all, another is in its place")):
+            with contain() as kept:
+                return self.chain.line(self.fields(form(record)), tail)
+            LOG.error("an audit record is written %s: %s", left, told(kept.error))
+        return self.chain.line(self.fields(in_its_place()), tail)
 
     def beginning(self, records: Sequence[AuditRecord]) -> AuditRecord:
         """The first record of a chain: it names the end of the one before it, as far as that is known."""
@@ -100,6 +105,10 @@ class Spool:
             self.claim.release()
 
 
+def as_it_is(record: AuditRecord) -> AuditRecord:
+    return record
+
+
 def in_part(record: AuditRecord) -> AuditRecord:
     """Who asked for what and what came of it, without the rest; the time is cut to what can be written."""
     return AuditRecord(
@@ -116,6 +125,12 @@ def in_part(record: AuditRecord) -> AuditRecord:
         reason="written in part only: the rest has no form as JSON",
         user_agent=record.user_agent,
     )
+
+
+def in_its_place() -> AuditRecord:
+    now_ms = time.time_ns() // 1_000_000
+    why = "a record has no form as JSON, not even in part"
+    return AuditRecord(now_ms, UNWRITTEN, "spool", "answered", 0.0, reason=why, items=1)
 
 
 class Orphan:
@@ -137,18 +152,25 @@ class Orphan:
 def orphans(place: Place) -> Iterator[Orphan]:
     """What ended processes left undelivered beside `place`. A directory that is no good is named in the log."""
     for folder in neighbours(place.path):
-        try:
-            claim = claimed(folder)
-            if claim is None:
-                continue
-            orphan = Orphan(claim, opened(claim, place))
-        except OSError as error:
-            LOG.warning("%s cannot be looked into: %s", folder, error)
-            continue
-        if orphan.delivered:
-            orphan.close()
-        else:
+        orphan = None
+        with contain() as kept:
+            orphan = left_in(folder, place)
+        if kept.error is not None:
+            LOG.warning("%s cannot be looked into: %s", folder, told(kept.error))
+        if orphan is not None:
             yield orphan
+
+
+def left_in(folder: Path, place: Place) -> Orphan | None:
+    """None where a process is at work there, and where every sink has everything."""
+    claim = claimed(folder)
+    if claim is None:
+        return None
+    orphan = Orphan(claim, opened(claim, place))
+    if not orphan.delivered:
+        return orphan
+    orphan.close()
+    return None
 
 
 def opened(claim: Claim, place: Place) -> Journal:

@@ -1,4 +1,4 @@
-"""How the audit stands: for metrics and list_sources."""
+"""How the audit stands: for metrics."""
 
 from __future__ import annotations
 
