@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,12 +27,40 @@ Key = tuple[str, str]
 """A session and the id of a request."""
 
 
+class Joining:
+    """A transport that sends what is written in one turn of the loop as one piece: the head and the body of an
+    answer would be two, and wake its reader twice."""
+
+    def __init__(self, transport: Any, loop: AbstractEventLoop) -> None:
+        self.transport = transport
+        self.loop = loop
+        self.pieces: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self.pieces:
+            self.loop.call_soon(self.flush)
+        self.pieces.append(data)
+
+    def flush(self) -> None:
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def close(self) -> None:
+        self.flush()
+        self.transport.close()
+
+
 class Patience(H11Protocol):
     """uvicorn's protocol, which would wait for ever for the rest of a request's head: a byte a minute is enough to
     hold a connection. Here it is closed after HEAD_S."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(Joining(transport, self.loop))  # type: ignore[arg-type]
         self.timer = self.loop.call_later(HEAD_S, self.give_up)
 
     def data_received(self, data: bytes) -> None:
