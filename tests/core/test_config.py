@@ -70,7 +70,6 @@ path = "audit.jsonl"
 SOURCE = '[sources.a]\nplugin = "./acme.py"\nurl = "http://127.0.0.1:1"\ndsn = "d"\n'
 
 
-
 def path_of(settings: object, key: str) -> Path:
     found = getattr(settings, key)
     assert isinstance(found, Path)

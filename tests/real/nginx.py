@@ -31,7 +31,7 @@ class Nginx(Program):
         for other in others:
             text = text.replace(other, "")
         text = text.replace(first, "".join(re.sub(r":\d+", f":{port}", first) for port in self.ports))
-        text = text.replace("listen 8080;", f"listen 127.0.0.1:{self.port};")
+        text = text.replace("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{self.port};")
         if not self.retries:
             text = re.sub(r"proxy_next_upstream .*;", "proxy_next_upstream off;", text)
         kept = "".join(f"{kind}_temp_path {self.folder / kind};\n" for kind in TEMPORARY)

@@ -69,6 +69,8 @@ async def test_the_user_that_it_makes_may_do_all_that_is_done_and_nothing_else(
 
 def test_the_configuration_that_it_shows_can_be_used(tmp_path: Path) -> None:
     (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    (source,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (tmp_path / "estate.py").write_text(source, encoding="utf-8")
     (tmp_path / "plugins.toml").write_text(toml, encoding="utf-8")
     environ = {"REDIS_URL": f"redis://telemetry:{PASSWORD}@127.0.0.1:6379/0", "TELEMETRY_MCP_SECRET": "x" * 44}
     config = read(tmp_path / "plugins.toml", environ)
