@@ -33,9 +33,9 @@ class Allowance:
         self.full_until: dict[bool, float] = {}
         """When there was no room, by whether the incident lane was asked for: when there will be."""
 
-    def share(self, storage: Storage | None) -> None:
-        """Count in `storage`, which other instances use too."""
-        self.buckets.share(storage)
+    def share(self, storage: Storage | None, up: Callable[[], bool]) -> None:
+        """Count in `storage`, which other instances use too, while it is `up`."""
+        self.buckets.share(storage, up)
 
     async def take(self, lane: bool) -> float:
         """0 when a question was counted, else the seconds until one may be asked. `lane` is the incident lane."""

@@ -82,7 +82,10 @@ class Engine:
         # What it counts with takes long to import, and over stdio nobody is counted.
         from telemetry_mcp.access.limit import Limits
 
-        return Limits(self.config.limits, self.counters)
+        limits = Limits(self.config.limits)
+        if self.fleet is not None:
+            limits.buckets.share(self.counters, self.fleet.up)
+        return limits
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -107,11 +110,11 @@ async def opened(
     """
     sources = registry or load(config)
     near, storage = MemoryCache(config.cache.max_mb), counter.counters(config.redis)
-    sources.share(storage)
     settings = [(instance.name, instance.source.settings) for instance in sources.instances]
     try:
         async with joined(config.redis, near, settings, clock_ms=clock_ms, file=str(config.path)) as fleet:
             heed(fleet, sources)
+            sources.share(storage, fleet.up)
             kept, turns = fleet.cache, fleet.turns
             async with Fanout(
                 sources, kept, config.cache, turns=turns, clock_ms=clock_ms, observe=observe, found=found

@@ -75,6 +75,11 @@ class Bucket:
         return level.wait_s(window_s, amount)
 
 
+def unknown() -> bool:
+    """Nobody says whether the storage is there: it is asked."""
+    return True
+
+
 class Buckets:
     """The buckets of one purpose, by key. Never raises for a storage that is out of reach: meanwhile each instance
     counts for itself, and lets through what keeps all of them together within twice the rate.
@@ -100,9 +105,11 @@ class Buckets:
         self.own: LRUCache[tuple[RateLimitItem, tuple[str, ...]], Bucket] = LRUCache(KEPT)
         self.share(storage)
 
-    def share(self, storage: Storage | None) -> None:
-        """Count in `storage` from now on; None: in this process."""
+    def share(self, storage: Storage | None, up: Callable[[], bool] = unknown) -> None:
+        """Count in `storage` from now on; None: in this process. While it is not `up`, as somebody else finds out,
+        no call is spent on it."""
         self.storage = storage
+        self.up = up
         self.retry_at: float | None = None
         self.back_at: float | None = None
         self.instances = 1
@@ -148,6 +155,9 @@ class Buckets:
         """What the storage says; None while it is out of reach."""
         storage = self.storage
         if storage is None or (self.retry_at is not None and self.clock() < self.retry_at):
+            return None
+        if not self.up():
+            self.retry_at = self.clock()
             return None
         lost = self.retry_at is not None
         if lost:  # the others go without it until this one has looked

@@ -87,11 +87,12 @@ class Registry:
         """The names of the sources with this capability."""
         return [instance.name for instance in self.instances if capability in instance.capabilities]
 
-    def share(self, storage: Storage | None) -> None:
-        """Count the sources' quotas in a storage (of the library `limits`) that other instances count in, too."""
+    def share(self, storage: Storage | None, up: Callable[[], bool]) -> None:
+        """Count the sources' quotas in a storage (of the library `limits`) that other instances count in, too; by
+        themselves while it is not `up`."""
         for instance in self.instances:
             if instance.guard.allowance is not None:
-                instance.guard.allowance.share(storage)
+                instance.guard.allowance.share(storage, up)
 
     def __getitem__(self, name: str) -> Instance:
         return next(instance for instance in self.instances if instance.name == name)

@@ -19,6 +19,7 @@ from telemetry_mcp.guard import Guard
 from telemetry_mcp.model import Outcome, Service
 from telemetry_mcp.question import ServiceQuery, Window
 from telemetry_mcp.quota import LANE
+from telemetry_mcp.rate import unknown
 from telemetry_mcp.registry import Instance, Registry, load
 from telemetry_mcp.secret import Redactor
 from telemetry_mcp.setting import SourceSettings
@@ -108,8 +109,8 @@ def test_a_share_that_leaves_the_others_nothing_is_refused(share: float) -> None
 async def test_instances_over_one_storage_share_it(clock: Clock) -> None:
     storage = Clocked(clock)
     one, other = Allowance("up", "10/minute"), Allowance("up", "10/minute")
-    one.share(storage)
-    other.share(storage)
+    one.share(storage, unknown)
+    other.share(storage, unknown)
     assert await let_through(one, 5, lane=False) == 5
     assert await let_through(other, 30, lane=False) == 3
     assert await let_through(Allowance("down", "10/minute", storage=storage), 30, lane=False) == 8
@@ -307,7 +308,7 @@ async def test_two_instances_of_a_configuration_share_the_quota_of_each_source(
     toml, storage = ONE + 'rate = "10/minute"\n' + OTHER + 'rate = "10/minute"\n', Clocked(clock)
     registries = [configured(toml), configured(toml)]
     for registry in registries:
-        registry.share(storage)
+        registry.share(storage, unknown)
     for name in ("one", "other"):
         allowances = [registry[name].guard.allowance for registry in registries]
         assert sum([await let_through(each, 30, lane=False) for each in allowances if each]) == 8

@@ -162,6 +162,21 @@ async def test_while_one_call_looks_for_the_storage_the_others_do_not_wait() -> 
         tasks.cancel_scope.cancel()
 
 
+async def test_a_storage_that_somebody_knows_to_be_lost_is_not_looked_for() -> None:
+    storage, clock, up = Shaky(), Clock(), [True]
+    buckets = Buckets("x", timeout_s=30, clock=clock)
+    buckets.share(storage, lambda: up[0])
+    assert await let_through(buckets, 6) == 6
+    asked, storage.hangs, up[0] = storage.asked, True, False
+    clock.now += 10 * AWAY_S
+    with fail_after(1):
+        assert await let_through(buckets, 20) == 4
+    assert storage.asked == asked
+    storage.hangs, up[0] = False, True
+    await buckets.take(FEW, "b")
+    assert storage.asked > asked, "it is counted together again at once"
+
+
 async def test_cancellation_passes_through() -> None:
     storage = Shaky()
     storage.hangs = True

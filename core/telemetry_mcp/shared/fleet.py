@@ -25,6 +25,10 @@ WORK = 2**14
 """Of scrypt, some 40 ms: what Redis holds must not help to guess a source's password."""
 
 
+def alone() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """`channel` carries messages to all instances of the prefix, whatever their sources; it and `hints` are None
@@ -34,6 +38,8 @@ class Fleet:
     turns: Turns = OwnTurn
     hints: Hints | None = None
     channel: Channel | None = None
+    up: Callable[[], bool] = alone
+    """Whether the others can be reached now."""
 
 
 @asynccontextmanager
@@ -63,7 +69,7 @@ async def joined(
             await link.open()
             tasks.start_soon(turns.renew)
             tasks.start_soon(channel.follow)
-            yield Fleet(cache, turns, Hints(channel, scope), channel)
+            yield Fleet(cache, turns, Hints(channel, scope), channel, link.is_up)
             tasks.cancel_scope.cancel()
     finally:
         await link.close()

@@ -62,6 +62,9 @@ class Link:
         self.refused: set[str] = set()
         self.on_lost: list[Callable[[], None]] = []
 
+    def is_up(self) -> bool:
+        return self.up
+
     async def run(self, command: Command[T]) -> T | None:
         """What the command answers; None while Redis is lost, and never later than the time-out."""
         return await self.attempt(command) if self.up else None
