@@ -258,6 +258,16 @@ async def test_what_cannot_be_recorded_is_not_asked_nor_answered_until_it_can(
     assert {each.reason for each in records[:3]} == {"not answered: it could not be recorded"}
 
 
+async def test_where_records_are_required_a_trouble_of_an_unexpected_kind_refuses_too(
+    config: Config, tmp_path: Path, world: Emulators
+) -> None:
+    async with audited(configured(config, tmp_path / "no\0path", required=True)) as desk:
+        answer = await desk.client.call_tool("get_current_metrics", METRICS)
+    assert answer.is_error
+    assert "was not answered: an unexpected ValueError; tell whoever" in answer.content[0].text  # type: ignore[union-attr]
+    assert not any(world.requests.values())
+
+
 async def test_a_spool_that_breaks_while_a_call_is_under_way_withholds_its_answer(
     gate: Gate, tmp_path: Path
 ) -> None:

@@ -46,6 +46,8 @@ LISTS = {
 }
 """What a list is called in its result, and what tells its rows apart."""
 NO_TOOL = "a tool that there is not"
+NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""What is asked for by a name, and the parameter that holds it."""
 SUBSCRIBING = {"resources/subscribe", "resources/unsubscribe"}
 
 LONGEST_NAME = 1000
@@ -95,52 +97,85 @@ def admitted(engine: Running) -> Any:
     answered as asking for something unknown is."""
 
     async def admit(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        visit, policy = VISIT.get(), engine().policy
-        params = ctx.params or {}
-
-        def roles_for(method: str, name: str) -> frozenset[str]:
-            return roles_of(visit.caller, policy, method, name)
-
-        if ctx.method in OPEN or ctx.method.startswith("notifications/"):
-            return await call_next(ctx)
-        if not any(role in policy.roles for role in visit.caller.roles):
-            visit.refusal, visit.reason = "denied", "no role"
-            raise MCPError(
-                INVALID_REQUEST, f"{visit.caller.subject} has no role here: ask whoever runs the server"
-            )
-        if ctx.method in LISTS:
-            rows, key = LISTS[ctx.method]
-            method = ctx.method
-            return filtered(await call_next(ctx), rows, lambda row: bool(roles_for(method, str(row[key]))))
-        if ctx.method in SUBSCRIBING and ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-            # As with a wish to listen: it is granted whatever it is for, and of what there is not nobody is told.
-            if await known(engine(), visit, str(params.get("uri"))):
-                return await call_next(ctx)
-            visit.refusal, visit.reason = "denied", f"there is nothing of this for {visit.caller.subject}"
-            return EmptyResult()
-        if ctx.method in ("tools/call", "prompts/get", "resources/read"):
-            name = str(params.get("uri" if ctx.method.startswith("resources/") else "name"))
-            if not is_name(name):
-                if ctx.method == "tools/call":
-                    return await no_tool(ctx, call_next, clean(name, LONGEST_NAME))
-                raise unknown(ctx.method, clean(name, LONGEST_NAME), ())
-            visit.roles = roles_for(ctx.method, name)
-            if not visit.roles:
-                if tool_of(ctx.method, name):
-                    visit.refusal, visit.reason = "denied", f"no role of {visit.caller.subject} has this"
-                if ctx.method == "tools/call":
-                    return await no_tool(ctx, call_next, name)
-                raise unknown(ctx.method, name, [p for p in TOOL_OF_PROMPT if roles_for("prompts/get", p)])
-        if ctx.method == "completion/complete":
-            method, name = of_reference(params.get("ref") or {})
-            visit.roles = roles_for(method, name)
-            if not visit.roles:
-                return CompleteResult(completion=Completion(values=[], total=0, has_more=False))
-        if ctx.method == "subscriptions/listen":
-            return await call_next(replace(ctx, params=await heard(engine(), visit, params)))
-        return await call_next(ctx)
+        return await Request(engine(), VISIT.get(), ctx, call_next).answered()
 
     return admit
+
+
+class Request:
+    """One request, and the visit on which it is made: that learns by which roles it is, or why it is refused."""
+
+    def __init__(
+        self, engine: Engine, visit: Visit, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> None:
+        self.engine = engine
+        self.visit = visit
+        self.ctx = ctx
+        self.call_next = call_next
+        self.method = ctx.method
+        self.params = ctx.params or {}
+
+    async def answered(self) -> HandlerResult:
+        if self.method not in OPEN and not self.method.startswith("notifications/"):
+            self.ask_for_a_role()
+            if self.method in LISTS:
+                return await self.listed()
+            if self.method in SUBSCRIBING and self.ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+                return await self.subscribed()
+            if self.method in NAMED:
+                return await self.named(str(self.params.get(NAMED[self.method])))
+            if self.method == "completion/complete":
+                return await self.completed()
+            if self.method == "subscriptions/listen":
+                heard_of = await heard(self.engine, self.visit, self.params)
+                return await self.call_next(replace(self.ctx, params=heard_of))
+        return await self.call_next(self.ctx)
+
+    def roles_for(self, method: str, name: str) -> frozenset[str]:
+        return roles_of(self.visit.caller, self.engine.policy, method, name)
+
+    def deny(self, why: str) -> None:
+        self.visit.refusal, self.visit.reason = "denied", why
+
+    def ask_for_a_role(self) -> None:
+        caller = self.visit.caller
+        if not any(role in self.engine.policy.roles for role in caller.roles):
+            self.deny("no role")
+            raise MCPError(INVALID_REQUEST, f"{caller.subject} has no role here: ask whoever runs the server")
+
+    async def listed(self) -> HandlerResult:
+        rows, key = LISTS[self.method]
+        result = await self.call_next(self.ctx)
+        return filtered(result, rows, lambda row: bool(self.roles_for(self.method, str(row[key]))))
+
+    async def subscribed(self) -> HandlerResult:
+        # As with a wish to listen: it is granted whatever it is for, and of what there is not nobody is told.
+        if await known(self.engine, self.visit, str(self.params.get("uri"))):
+            return await self.call_next(self.ctx)
+        self.deny(f"there is nothing of this for {self.visit.caller.subject}")
+        return EmptyResult()
+
+    async def named(self, name: str) -> HandlerResult:
+        """A call of a tool, or a reading of a prompt or resource."""
+        if not is_name(name):
+            return await self.none_such(clean(name, LONGEST_NAME), ())
+        self.visit.roles = self.roles_for(self.method, name)
+        if self.visit.roles:
+            return await self.call_next(self.ctx)
+        if tool_of(self.method, name):
+            self.deny(f"no role of {self.visit.caller.subject} has this")
+        return await self.none_such(name, [p for p in TOOL_OF_PROMPT if self.roles_for("prompts/get", p)])
+
+    async def none_such(self, name: str, prompt_names: Iterable[str]) -> HandlerResult:
+        if self.method == "tools/call":
+            return await no_tool(self.ctx, self.call_next, name)
+        raise unknown(self.method, name, prompt_names)
+
+    async def completed(self) -> HandlerResult:
+        self.visit.roles = self.roles_for(*of_reference(self.params.get("ref") or {}))
+        if self.visit.roles:
+            return await self.call_next(self.ctx)
+        return CompleteResult(completion=Completion(values=[], total=0, has_more=False))
 
 
 def is_name(text: str) -> bool:
