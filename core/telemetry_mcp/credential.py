@@ -33,19 +33,23 @@ SHAPES = (
         ("private key",),
     ),
     # AWS
-    Shape(r"\b(?:AKIA|ASIA)", r"[A-Z0-9]{16}\b", r"[A-Z0-9]{16}\b", ("akia", "asia")),
-    Shape(r"\b(?:ABIA|ACCA)", r"[A-Z0-9]{16}\b", None, ("abia", "acca")),
+    Shape(r"\bA(?:KI|SI|BI|CC)A", r"[A-Z0-9]{16}\b", r"[A-Z0-9]{16}\b", ("akia", "asia", "abia", "acca")),
     # GitHub, GitLab
     Shape(r"\bgh[pousr]_", "[A-Za-z0-9]{20,255}", r"\w{20,}", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")),
     Shape(r"\bgithub_pat_", r"\w{22,255}", r"\w{20,}", ("github_pat_",)),
     Shape(r"\bglpat-", r"[\w-]{20,255}", r"[\w-]{16,}", ("glpat-",)),
     # Slack
     Shape(r"\bxox[abeoprs]-", "[A-Za-z0-9-]{10,255}", r"[\w-]{10,}", ("xox",)),
-    Shape(r"\bxapp-", r"\d-[A-Za-z0-9-]{10,255}", None, ("xapp-",)),
-    Shape(r"\bhooks\.slack\.com/", r"(?:services|workflows)/[\w/]{8,255}", None, ("hooks.slack",)),
+    Shape(r"\bxapp-", r"\d-[A-Za-z0-9-]{10,255}", r"[\w-]{10,}", ("xapp-",)),
+    Shape(
+        r"\bhooks\.slack\.com/",
+        r"(?:services|workflows)/[\w/]{8,255}",
+        r"(?:services|workflows)/[\w/]{8,}",
+        ("hooks.slack",),
+    ),
     # Google
     Shape(r"\bAIza", r"[\w-]{35}", r"[\w-]{30,}", ("aiza",)),
-    Shape(r"\bya29\.", None, r"[\w-]{20,}"),
+    Shape(r"\bya29\.", r"[\w-]{20,1024}", r"[\w-]{20,}", ("ya29.",)),
     # Stripe and several model vendors
     Shape(r"\b[rs]k_", "(?:live|test)_[A-Za-z0-9]{10,255}", None, ("sk_", "rk_")),
     Shape(r"\bsk-", r"(?=[\w-]*\d)[\w-]{20,255}", None, ("sk-",)),
@@ -55,11 +59,11 @@ SHAPES = (
     Shape(r"\bpypi-", r"[\w-]{50,255}", r"[\w-]{30,}", ("pypi-",)),
     Shape(r"\bSG\.", r"[\w-]{16,64}\.[\w-]{16,64}", r"[\w-]{16,}\.[\w-]{16,}", ("sg.",)),
     Shape(r"\bhvs\.", r"[\w-]{20,255}", r"[\w-]{20,}", ("hvs.",)),
-    Shape(r"\bdop_v1_", "[a-f0-9]{64}", None, ("dop_v1_",)),
+    Shape(r"\bdop_v1_", "[a-f0-9]{64}", r"\w{30,}", ("dop_v1_",)),
     # New Relic, and the keys of this server itself
     Shape(r"\bNRAK-", "[A-Z0-9]{20,40}", r"\w{10,}", ("nrak-",)),
-    Shape(r"\bNRAL-", None, r"\w{10,}"),
-    Shape(r"\btmcp_", None, r"\w{16,}"),
+    Shape(r"\bNRAL-", r"\w{10,80}", r"\w{10,}", ("nral-",)),
+    Shape(r"\btmcp_", r"\w{16,255}", r"\w{16,}", ("tmcp_",)),
     # JSON web tokens
     Shape(
         r"\beyJ",
