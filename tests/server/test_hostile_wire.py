@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,8 @@ HEADS: dict[str, bytes] = {
     "an event that never was": b"GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n"
     b"last-event-id: ../../x\r\n\r\n",
 }
-TELLTALE = re.compile(r"Traceback|File \"|\.py\b|/site-packages|/work/|errors\.pydantic\.dev|object at 0x")
+HERE = "|".join(re.escape(folder) for folder in (str(Path(__file__).resolve().parents[2]), sys.prefix, "/core/"))
+TELLTALE = re.compile(rf"Traceback|File \"|\.py\b|/site-packages|{HERE}|errors\.pydantic\.dev|object at 0x")
 
 
 @pytest.fixture(scope="module")
