@@ -18,8 +18,6 @@ from telemetry_mcp.model import Outcome, Reply
 T = TypeVar("T")
 
 KEPT_BYTES = 16 * 2**20
-LIGHT_BYTES = 160_000
-"""What follows from so much, about 10,000 points, is there before a thread would have begun with it."""
 WORKERS = 2
 """Threads that work side by side: what takes long holds up no other, and more would wait for the interpreter."""
 
@@ -53,33 +51,28 @@ class Derivations:
         self.under_way: dict[Hashable, Work[Any]] = {}
         self.workers = CapacityLimiter(workers)
 
-    def here(
-        self,
-        outcomes: Sequence[Outcome[Any]],
-        key: Hashable,
-        make: Callable[[], T],
-        lasts: Callable[[T], bool] = always,
-    ) -> T:
+    def here(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, which takes no time to speak of."""
         full = (key, *told(outcomes))
         if full in self.kept:
             kept: T = self.kept[full][0]
             return kept
-        made = make()
-        return self.keep(full, outcomes, made) if lasts(made) else made
+        return self.keep(full, outcomes, make())
 
     async def aside(
         self,
         outcomes: Sequence[Outcome[Any]],
         key: Hashable,
         make: Callable[[], T],
+        *,
         lasts: Callable[[T], bool] = always,
+        light_bytes: int = 0,
     ) -> T:
-        """`make()`, which may take long: of much data in a worker thread, so that other calls go on. Who asks for
-        it meanwhile waits for the same; it is kept if it `lasts`. Raises what `make` raises; who is cancelled
-        leaves the thread behind, and others begin anew."""
-        if sum(size(outcome.reply.items) for outcome in outcomes) <= LIGHT_BYTES:
-            return self.here(outcomes, key, make, lasts)
+        """`make()` in a worker thread, so that other calls go on; of no more data than `light_bytes` it is there
+        before a thread would have begun with it. Who asks for it meanwhile waits for the same; it is kept if it
+        `lasts`. Raises what `make` raises; who is cancelled leaves the thread behind, and others begin anew."""
+        if sum(size(outcome.reply.items) for outcome in outcomes) <= light_bytes:
+            return self.here(outcomes, key, make)
         full = (key, *told(outcomes))
         while full not in self.kept:
             work: Work[T] | None = self.under_way.get(full)

@@ -82,10 +82,9 @@ class Engine:
         # What it counts with takes long to import, and over stdio nobody is counted.
         from telemetry_mcp.access.limit import Limits
 
-        limits = Limits(self.config.limits)
-        if self.fleet is not None:
-            limits.buckets.share(self.counters, self.fleet.up)
-        return limits
+        if self.fleet is None:
+            return Limits(self.config.limits)
+        return Limits(self.config.limits, self.counters, up=self.fleet.up)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pytest
 from anyio import create_task_group, from_thread, wait_all_tasks_blocked
 
 from telemetry_mcp import Reply, Series
-from telemetry_mcp.derivation import KEPT_BYTES, LIGHT_BYTES, Derivations
+from telemetry_mcp.derivation import KEPT_BYTES, Derivations
 from telemetry_mcp.model import Outcome
 
 Asked = tuple[list[Outcome[Series]], str]
@@ -24,11 +24,6 @@ def outcome(reply: Reply[Series], status: str = "ok") -> Outcome[Series]:
 
 def reply(points: int = 3) -> Reply[Series]:
     return Reply([Series("checkout", "cpu", np.arange(points), np.zeros(points))])
-
-
-def much() -> list[Outcome[Series]]:
-    """Enough to be worth a thread."""
-    return [outcome(reply(LIGHT_BYTES // 16))]
 
 
 class Runs:
@@ -89,15 +84,15 @@ async def test_what_is_too_large_to_keep_is_worked_out_each_time(way: str) -> No
 
 async def test_much_is_worked_out_in_a_thread_and_little_where_it_is_asked() -> None:
     derivations, runs = Derivations(), Runs()
-    await derivations.aside(much(), "a", runs)
+    await derivations.aside([outcome(reply(1000))], "a", runs, light_bytes=10_000)
     assert get_ident() not in runs.threads
-    await derivations.aside([outcome(reply())], "a", runs)
+    await derivations.aside([outcome(reply())], "a", runs, light_bytes=10_000)
     assert runs.threads[1:] == [get_ident()]
 
 
 async def test_who_asks_meanwhile_waits_for_the_same() -> None:
     derivations, go, runs, got = Derivations(), Signal(), Runs(), list[int]()
-    outcomes = much()
+    outcomes = [outcome(reply())]
 
     def make() -> int:
         assert go.wait(LONGEST_S)
@@ -117,7 +112,7 @@ async def test_who_asks_meanwhile_waits_for_the_same() -> None:
 
 async def test_when_the_first_caller_leaves_another_begins_anew() -> None:
     derivations, entered, go = Derivations(), anyio.Event(), Signal()
-    outcomes, runs, got = much(), Runs(), list[int]()
+    outcomes, runs, got = [outcome(reply())], Runs(), list[int]()
 
     def hang() -> int:
         from_thread.run_sync(entered.set)
@@ -142,7 +137,7 @@ async def test_when_the_first_caller_leaves_another_begins_anew() -> None:
 
 
 async def test_what_fails_fails_for_everybody_and_is_tried_again_by_the_next() -> None:
-    derivations, outcomes, runs = Derivations(), much(), Runs()
+    derivations, outcomes, runs = Derivations(), [outcome(reply())], Runs()
 
     def fail() -> int:
         raise ValueError("no")
@@ -163,7 +158,7 @@ async def test_no_more_than_its_workers_are_at_work() -> None:
 
     async with create_task_group() as callers:
         for name in "ab":
-            callers.start_soon(derivations.aside, much(), name, lambda name=name: hold(name))
+            callers.start_soon(derivations.aside, [outcome(reply())], name, lambda name=name: hold(name))
         await wait_all_tasks_blocked()
         assert derivations.workers.statistics().tasks_waiting == 1
         go.set()

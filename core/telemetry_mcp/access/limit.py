@@ -15,7 +15,7 @@ from limits.aio.storage import Storage
 from telemetry_mcp.access.caller import Caller
 from telemetry_mcp.access.setting import LimitSettings
 from telemetry_mcp.errors import LimitedError
-from telemetry_mcp.rate import Buckets, rate_of, spoken
+from telemetry_mcp.rate import Buckets, rate_of, spoken, unknown
 from telemetry_mcp.text import clean
 
 INCIDENT_S = 4 * 3600.0
@@ -32,16 +32,23 @@ class Limits:
     """The limits of every caller; `local` ones have none.
 
     Rates, and who works on an incident, are kept in `storage` where one is handed in, so that they hold for all
-    instances together; calls under way are counted in each. `clock` is epoch seconds, and times incidents only.
+    instances together, while it is `up`; calls under way are counted in each. `clock` is epoch seconds, and times
+    incidents only.
     """
 
     def __init__(
-        self, settings: LimitSettings, storage: Storage | None = None, *, clock: Callable[[], float] = time
+        self,
+        settings: LimitSettings,
+        storage: Storage | None = None,
+        *,
+        up: Callable[[], bool] = unknown,
+        clock: Callable[[], float] = time,
     ) -> None:
         self.concurrency = settings.concurrency
         self.rates = {"user": rate_of(settings.user), "service_account": rate_of(settings.service_account)}
         self.incident = rate_of(settings.incident)
-        self.buckets = Buckets("callers", storage)
+        self.buckets = Buckets("callers")
+        self.buckets.share(storage, up)
         self.clock = clock
         self.under_way: Counter[tuple[Who, bool]] = Counter()
         self.incidents: dict[Who, dict[str, float]] = {}

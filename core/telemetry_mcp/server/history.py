@@ -21,6 +21,8 @@ from telemetry_mcp.server.envelope import Answer, Number, Shape, Span, envelope,
 from telemetry_mcp.server.points import Line, Points, of_merged, of_part
 from telemetry_mcp.server.provenance import Provenance, provenance
 
+LIGHT_BYTES = 160_000
+"""About 10,000 points, of which one metric's history is worked out in a few milliseconds."""
 LESS = "ask for a shorter window"
 MORE = f"{LESS}, or with a larger max_tokens"
 
@@ -90,7 +92,7 @@ async def answer(
 
     wished = Size(max_points or defaults.max_points, len(answers[0]) if per_source else 0)
     # To find the peaks takes long, and they are the same for any smaller size.
-    await drawn.aside(answers[0], (topic, wished), lambda: tale(wished))
+    await drawn.aside(answers[0], (topic, wished), lambda: tale(wished), light_bytes=LIGHT_BYTES)
 
     def make(size: Size) -> History:
         told = drawn.here(answers[0], (topic, replace(size, note=())), lambda: tale(size))
@@ -150,7 +152,9 @@ class Told:
 
 async def knowledge(call: Call, outcomes: Sequence[Outcome[Series]], topic: Topic) -> Known:
     catalog = call.engine.config.catalog
-    return await call.engine.derivations.aside(outcomes, topic, lambda: known_of(outcomes, catalog, topic))
+    return await call.engine.derivations.aside(
+        outcomes, topic, lambda: known_of(outcomes, catalog, topic), light_bytes=LIGHT_BYTES
+    )
 
 
 def known_of(outcomes: Sequence[Outcome[Series]], catalog: Catalog, topic: Topic) -> Known:
