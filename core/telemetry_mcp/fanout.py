@@ -49,14 +49,15 @@ class Deadline:
     """The moment after which no source is waited for. `seconds` is what the caller was granted; `spare_s` of it is
     kept for making an answer of what the sources say."""
 
-    def __init__(self, seconds: float, spare_s: float = 0.0) -> None:
+    def __init__(self, seconds: float, spare_s: float = 0.0, since: float | None = None) -> None:
         self.seconds = seconds
-        self.at = anyio.current_time() + seconds - spare_s
+        self.at = (anyio.current_time() if since is None else since) + seconds - spare_s
 
     @classmethod
-    def of_call(cls, seconds: float) -> Deadline:
-        """For a caller who wants the answer within that time."""
-        return cls(seconds, min(SPARE * seconds, MOST_SPARE_S))
+    def of_call(cls, seconds: float, since: float | None = None) -> Deadline:
+        """For a caller who wants the answer within that time, beginning when it asked: `since`, by the clock of
+        the event loop; None: now."""
+        return cls(seconds, min(SPARE * seconds, MOST_SPARE_S), since)
 
     def half(self) -> Deadline:
         """For a first question that must leave time for a second one."""

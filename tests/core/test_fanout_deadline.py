@@ -169,6 +169,12 @@ async def test_a_deadline_that_is_over_still_gives_what_is_kept(
     assert (outcome.status, outcome.cached_age_s is not None) == ("ok", True)
 
 
+async def test_what_a_request_has_waited_already_is_taken_off_its_deadline() -> None:
+    fresh, old = Deadline.of_call(4), Deadline.of_call(4, since=anyio.current_time() - 3)
+    assert fresh.left_s - old.left_s == pytest.approx(3, abs=0.01)
+    assert fresh.seconds == old.seconds == 4
+
+
 async def test_one_upstream_call_that_many_callers_gave_up_on_is_one_failure_of_the_source(
     fanout: MakeFanout, scripted: type[Scripted]
 ) -> None:

@@ -12,13 +12,16 @@ import httpx
 import pytest
 from mcp import Client, MCPError
 from mcp.types import ResourceTemplateReference, TextContent
+from pydantic import SecretStr
 
 from telemetry_mcp.access.caller import LOCAL, Caller
+from telemetry_mcp.access.key import KeyFile
 from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.config import read
 from telemetry_mcp.model import Incident, Service
 from telemetry_mcp.server.metric import Metrics
-from telemetry_mcp.server.throttle import AGAIN, LIMITED, RetryAfter
+from telemetry_mcp.server.passage import PASSAGE, Passage
+from telemetry_mcp.server.throttle import LIMITED, RetryAfter
 from telemetry_mcp.server.web import bound, run
 from telemetry_mcp.source import now_ms
 from telemetry_mcp.terminal.target import server_over
@@ -40,6 +43,7 @@ ALICE, BOB = Caller("alice", "user", ("viewer",)), Caller("bob", "user", ("viewe
 ROBOT, RESPONDER = Caller("robot", "service_account", ("viewer",)), Caller("rita", "user", ("responder",))
 SOLVER = Caller("sam", "user", ("solver",))
 """May investigate, without having the incident lane by its role."""
+SECRET = "0123456789abcdef0123456789abcdef"
 LIMITS = """
 [limits]
 user = "3/day"
@@ -315,12 +319,16 @@ async def test_an_answer_is_as_long_as_its_caller_asks_and_may_have(
 
 
 @asynccontextmanager
-async def serving(one: House, config: Config) -> AsyncIterator[str]:
+async def serving(server: MCPServer[Any], config: Config) -> AsyncIterator[str]:
     """The server on a port of this machine while the block lasts; its URL."""
     ready = anyio.Event()
     with bound("127.0.0.1", 0) as sock:
+
+        async def serve() -> None:
+            await run(server, Metrics(), config.server, sock, ready.set, grace_s=1, access=config.access)
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: run(one.server, Metrics(), config.server, sock, ready.set, grace_s=1))
+            tasks.start_soon(serve)
             await ready.wait()
             yield f"http://127.0.0.1:{sock.getsockname()[1]}/mcp"
             signal.raise_signal(signal.SIGTERM)
@@ -328,7 +336,7 @@ async def serving(one: House, config: Config) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_over_http_the_sentence_reaches_the_model_of_either_era(config: Config, mode: str) -> None:
-    async with serving(house(config), config) as url, Client(url, mode=mode) as client:
+    async with serving(house(config).server, config) as url, Client(url, mode=mode) as client:
         assert await let_through(client, 3) == 3
         result = await client.call_tool("list_sources", {})
         assert result.is_error
@@ -352,13 +360,12 @@ async def test_over_http_the_answer_says_retry_after_with_the_status_of_every_an
 ) -> None:
     headers = {**BOTH, "x-caller": "carol"}
     asking = {"name": "list_sources", "arguments": {}}
-    async with serving(house(config), config) as url, httpx.AsyncClient(trust_env=False, timeout=10) as http:
+    async with (
+        serving(house(config).server, config) as url,
+        httpx.AsyncClient(trust_env=False, timeout=10) as http,
+    ):
         if era == "modern":
-            headers |= {
-                "mcp-protocol-version": "2026-07-28",
-                "mcp-method": "tools/call",
-                "mcp-name": "list_sources",
-            }
+            headers |= MODERN
             question = modern("tools/call", **asking)
         else:
             first = await http.post(url, json=initialize("2025-11-25"), headers=headers)
@@ -379,6 +386,45 @@ async def test_over_http_the_answer_says_retry_after_with_the_status_of_every_an
         assert "retry-after" not in other.headers
 
 
+MODERN = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "list_sources"}
+KEYS = f"""
+[access]
+secret = "{SECRET}"
+keys = "keys.json"
+"""
+
+
+async def test_who_showed_a_key_is_told_retry_after_as_well(tmp_path: Path) -> None:
+    config = written(tmp_path, KEYS + LIMITS, numbers=numbers(["checkout"]))
+    _, key = KeyFile(tmp_path / "keys.json", SecretStr(SECRET)).create("robot", ["viewer"])
+    headers = {**BOTH, **MODERN, "authorization": f"Bearer {key}"}
+    question = modern("tools/call", name="list_sources", arguments={})
+    async with (
+        serving(server_over(config), config) as url,
+        httpx.AsyncClient(trust_env=False, timeout=10, headers=headers) as http,
+    ):
+        answers = [await http.post(url, json=question) for _ in range(5)]
+    again = [answer.headers.get("retry-after") for answer in answers]
+    assert again[:4] == [None] * 4
+    assert again[4] == str(message(answers[4])["result"]["_meta"]["retry_after_s"])
+
+
+async def test_a_call_over_http_knows_since_when_it_waits(config: Config) -> None:
+    server, visits = server_over(config), list[tuple[float, float | None]]()
+
+    async def look(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        visits.append((anyio.current_time(), VISIT.get().since))
+        return await call_next(ctx)
+
+    server.middleware.append(look)
+    async with serving(server, config) as url, Client(url) as client:
+        before = anyio.current_time()
+        await client.call_tool("list_sources", {})
+    now, since = visits[-1]
+    assert since is not None
+    assert before < since < now
+
+
 # ---- what puts the header there
 
 
@@ -389,7 +435,7 @@ async def test_the_head_waits_for_the_body_only_where_a_call_may_be_one_too_many
     async def app(scope: Any, receive: Any, send: Callable[[Message], Awaitable[None]]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
         assert len(sent) == (method == "GET")
-        scope[AGAIN] = 12
+        scope[PASSAGE].retry_after_s = 12
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await send({"type": "http.response.body", "body": b"y"})
 
@@ -416,4 +462,5 @@ async def asked_of(app: Any, method: str, sent: list[Message]) -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    await RetryAfter(app)({"type": "http", "method": method}, receive, send)
+    passage = Passage(anyio.CancelScope(), anyio.current_time())
+    await RetryAfter(app)({"type": "http", "method": method, PASSAGE: passage}, receive, send)

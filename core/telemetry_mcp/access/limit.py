@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from hashlib import sha256
 from math import ceil
 from time import time
@@ -144,7 +145,12 @@ class Limits:
 
 
 def who(caller: Caller) -> Who:
-    return caller.kind, sha256(caller.subject.encode("utf-8", "replace")).hexdigest()[:32]
+    return caller.kind, digest(caller.subject)
+
+
+@lru_cache(10_000)
+def digest(subject: str) -> str:
+    return sha256(subject.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def mark(whose: Who) -> str:

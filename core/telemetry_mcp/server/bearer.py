@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Sequence
 from time import time
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from anyio import CancelScope, current_time
+from anyio import current_time
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.transport_security import TransportSecurityMiddleware
@@ -22,12 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telemetry_mcp.access.setting import AccessSettings, is_loopback
 from telemetry_mcp.access.token import CallerToken, Refused, Undecided, Verifier
+from telemetry_mcp.server.passage import Passage, passage_of
 
 log = logging.getLogger(__name__)
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
-REQUEST = "telemetry_mcp.request"
-"""Where in an ASGI scope the CancelScope of the whole request is, so that it may be given an end."""
 OUTLIVES_S = 60.0
 """How long a request may go on when its token has expired: a call is finished, a stream is not left open."""
 RETRY_AFTER_S = 10
@@ -72,7 +71,7 @@ class Door:
         if isinstance(token, Response):
             await token(scope, receive, send)
             return
-        self.end_with(token, scope.get(REQUEST))
+        self.end_with(token, passage_of(scope))
         inside = {
             **scope,
             "headers": [(name, value) for name, value in scope["headers"] if name != b"authorization"],
@@ -85,7 +84,7 @@ class Door:
         """The token that the request shows, or what it is answered in place of being let in."""
         address = request.client.host if request.client else None
         shown = request.headers.getlist("authorization")
-        if any(name == "access_token" for name, _ in parse_qsl(request.url.query, keep_blank_values=True)):
+        if "access_token" in request.query_params:
             # Addresses are written down on the way, by proxies above all.
             why = "a token does not belong into the address: send it as Authorization: Bearer, and get a new one"
             return self.refusal(address, 400, "invalid_request", why)
@@ -123,11 +122,11 @@ class Door:
         parts |= {"scope": " ".join(self.scopes) or None, "resource_metadata": self.metadata}
         return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in parts.items() if value)
 
-    def end_with(self, token: CallerToken, request: CancelScope | None) -> None:
+    def end_with(self, token: CallerToken, passage: Passage | None) -> None:
         """A stream that listens for updates must not go on for ever by a token that has expired."""
-        if request is not None and token.expires_at is not None:
+        if passage is not None and token.expires_at is not None:
             left_s = token.expires_at - time() + self.outlives_s
-            request.deadline = min(request.deadline, current_time() + left_s)
+            passage.request.deadline = min(passage.request.deadline, current_time() + left_s)
 
 
 def metadata_url(resource: str) -> str:

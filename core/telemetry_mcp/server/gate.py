@@ -12,6 +12,7 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.types import INVALID_PARAMS, INVALID_REQUEST, CompleteResult, Completion, EmptyResult
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import HTTPConnection
 
 from telemetry_mcp.access.caller import LOCAL, Caller
 from telemetry_mcp.access.policy import Policy
@@ -20,6 +21,7 @@ from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import prompts
 from telemetry_mcp.server.call import Call
+from telemetry_mcp.server.passage import passage_of
 from telemetry_mcp.text import clean
 from telemetry_mcp.view import view
 
@@ -81,8 +83,9 @@ def identified(engine: Running, other_end: Caller = LOCAL) -> Any:
             if ctx.request is not None and engine().config.access.authenticates:
                 raise MCPError(INVALID_REQUEST, "who is asking is not known: send an access token or a key")
             caller = other_end
-        peer = getattr(ctx.request, "client", None)
-        visit = Visit(replace(caller, address=peer.host) if peer else caller)
+        visit = Visit(caller)
+        if ctx.request is not None:
+            visit = visited(caller, ctx.request)
         token = VISIT.set(visit)
         try:
             return await call_next(ctx)
@@ -90,6 +93,14 @@ def identified(engine: Running, other_end: Caller = LOCAL) -> Any:
             VISIT.reset(token)
 
     return identify
+
+
+def visited(caller: Caller, request: HTTPConnection) -> Visit:
+    """A visit over HTTP."""
+    peer, passage = request.client, passage_of(request.scope)
+    if peer is not None and peer.host != caller.address:
+        caller = replace(caller, address=peer.host)
+    return Visit(caller, since=passage.since if passage else None)
 
 
 def admitted(engine: Running) -> Any:
@@ -226,7 +237,7 @@ async def known(engine: Engine, visit: Visit, uri: str) -> bool:
     roles = roles_of(visit.caller, engine.policy, "resources/read", uri)
     if not roles:
         return False
-    service, until = service_of(uri), Deadline.of_call(engine.config.defaults.deadline)
+    service, until = service_of(uri), Deadline.of_call(engine.config.defaults.deadline, visit.since)
     seen = await view(engine, roles, visit.caller, until)
     if service is None or len(seen.registry.instances) == len(engine.registry.instances):
         return service is None or seen.shows(service)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +15,8 @@ from mcp.types import INTERNAL_ERROR, CallToolResult, TextContent
 from opentelemetry import trace
 from pydantic import BaseModel
 
-from telemetry_mcp.access.visit import VISIT
+from telemetry_mcp.access.caller import Caller
+from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.audit import AuditRecord
 from telemetry_mcp.audit.auditor import Auditor
 from telemetry_mcp.audit.journal import SpoolError
@@ -35,6 +35,8 @@ NAMES = {
 LISTEN = "subscriptions/listen"
 TURNED_AWAY = ("denied", "limited")
 CANCELLED = "cancelled"
+UNSEEN = Visit(Caller("local", "local"))
+"""Whose request it is where nobody has said so."""
 LONGEST_BODY = 4 * 2**20
 """Bytes of a resource's text that is read for its ledger."""
 
@@ -117,40 +119,33 @@ class Request:
         """The record of what was answered."""
         # As the handler made it, it is on the wire's form already; a refusal of ours is not.
         wire = result.model_dump(by_alias=True) if isinstance(result, BaseModel) else (result or {})
-        ledger = ledger_of(wire)
-        made = self.record("refused", text_of(wire)) if wire.get("isError") else self.record("answered", None)
-        return replace(
-            made,
-            sources={line["name"]: line["status"] for line in ledger},
-            items=sum(line["items"] for line in ledger if isinstance(line.get("items"), int)),
-        )
+        if wire.get("isError"):
+            return self.record("refused", text_of(wire), ledger_of(wire))
+        return self.record("answered", None, ledger_of(wire))
 
-    def record(self, outcome: str, reason: str | None) -> AuditRecord:
+    def record(self, outcome: str, reason: str | None, ledger: Sequence[Mapping[str, Any]] = ()) -> AuditRecord:
         params, method = self.ctx.params or {}, self.ctx.method
-        visit = VISIT.get(None)
-        if visit is not None and visit.refusal in TURNED_AWAY:
+        visit = VISIT.get(UNSEEN)
+        if visit.refusal in TURNED_AWAY:
             outcome, reason = visit.refusal, visit.reason or reason
-        made = AuditRecord(
+        caller = visit.caller
+        return AuditRecord(
             at_ms=self.at_ms,
             action=method,
             name=subscribed(params) if method == LISTEN else str(params.get(NAMES[method])),
             outcome=outcome,
             duration_ms=round((perf_counter() - self.started) * 1000, 3),
             arguments=found if isinstance(found := params.get("arguments"), Mapping) else {},
-            reason=clean(reason) if reason else None,
-            trace_id=trace_id(),
-            user_agent=user_agent(self.ctx),
-        )
-        if visit is None:
-            return made
-        caller = visit.caller
-        return replace(
-            made,
+            sources={line["name"]: line["status"] for line in ledger},
             subject=caller.subject,
             kind=caller.kind,
             roles=caller.roles,
             client=caller.client,
             address=caller.address,
+            reason=clean(reason) if reason else None,
+            items=sum(line["items"] for line in ledger if isinstance(line.get("items"), int)),
+            trace_id=trace_id(),
+            user_agent=user_agent(self.ctx),
         )
 
     async def settled(self, record: AuditRecord) -> HandlerResult:

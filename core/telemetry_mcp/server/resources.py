@@ -50,7 +50,8 @@ def register(server: MCPServer[Engine], engine: Callable[[], Engine]) -> None:
     """`engine` gives the running one: the SDK hands a context to resource templates only."""
 
     async def call() -> Call:
-        until, visit = Deadline.of_call(engine().config.defaults.deadline), VISIT.get()
+        visit = VISIT.get()
+        until = Deadline.of_call(engine().config.defaults.deadline, visit.since)
         return Call(await view(engine(), visit.roles, visit.caller, until), until)
 
     @server.resource("telemetry://sli-report", title="SLI report", mime_type=JSON)

@@ -17,6 +17,7 @@ from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.errors import LimitedError
 from telemetry_mcp.quota import LANE
 from telemetry_mcp.server.incidents import STATUSES
+from telemetry_mcp.server.passage import passage_of
 
 if TYPE_CHECKING:
     from telemetry_mcp.access.limit import Limits
@@ -28,8 +29,6 @@ METHODS = frozenset(
 """What is counted. What only says what there is, such as tools/list, is not."""
 LIMITED = -32010
 """The JSON-RPC code of a request that is no tool call and was one too many; `data` says when to ask again."""
-AGAIN = "telemetry_mcp.retry_after_s"
-"""In the ASGI scope: what the answer's Retry-After is to say."""
 
 
 def limited(limits: Callable[[], Limits], policy: Callable[[], Policy]) -> Any:
@@ -64,8 +63,8 @@ def has_lane(caller: Caller, policy: Policy) -> bool:
 def refused(ctx: ServerRequestContext[Any, Any], visit: Visit, error: LimitedError) -> CallToolResult:
     """The answer to a tool call that was one too many; for any other request MCPError."""
     visit.refusal, visit.reason = "limited", str(error)
-    if ctx.request is not None:
-        ctx.request.scope[AGAIN] = error.retry_after_s
+    if ctx.request is not None and (passage := passage_of(ctx.request.scope)):
+        passage.retry_after_s = error.retry_after_s
     again = {"retry_after_s": error.retry_after_s}
     if ctx.method != "tools/call":
         raise MCPError(LIMITED, str(error), again)
@@ -129,7 +128,7 @@ class RetryAfter:
 
 
 def dated(head: Message, scope: Scope) -> Message:
-    seconds = scope.get(AGAIN)
-    if seconds is None:
+    passage = passage_of(scope)
+    if passage is None or passage.retry_after_s is None:
         return head
-    return {**head, "headers": [*head.get("headers", ()), (b"retry-after", b"%d" % seconds)]}
+    return {**head, "headers": [*head.get("headers", ()), (b"retry-after", b"%d" % passage.retry_after_s)]}

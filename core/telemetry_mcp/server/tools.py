@@ -64,17 +64,18 @@ async def answered(
     """
     engine = ctx.request_context.lifespan_context
     try:
-        until, visit = deadline(engine, deadline_s), VISIT.get()
+        visit = VISIT.get()
+        until = deadline(engine, deadline_s, visit.since)
         own = await view(engine, visit.roles, visit.caller, until)
         return result(await ask(Call(own, until, fresh, progress_to(ctx))))
     except QuestionError as error:
         return CallToolResult(is_error=True, content=[TextContent(type="text", text=str(error))])
 
 
-def deadline(engine: Engine, seconds: float | None) -> Deadline:
+def deadline(engine: Engine, seconds: float | None, since: float | None) -> Deadline:
     defaults = engine.config.defaults
     wished = defaults.deadline if seconds is None else positive(seconds, "deadline_s")
-    return Deadline.of_call(min(wished, defaults.max_deadline))
+    return Deadline.of_call(min(wished, defaults.max_deadline), since)
 
 
 def progress_to(ctx: Ctx) -> Progress:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 from mcp.server import MCPServer
 from mcp.server.subscriptions import ListenHandler
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
@@ -26,8 +26,9 @@ from telemetry_mcp.access.setting import AccessSettings
 from telemetry_mcp.access.verifier import verifier_for
 from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
-from telemetry_mcp.server.bearer import REQUEST, Door, Told, host_of, is_at_home, metadata_route, tell
+from telemetry_mcp.server.bearer import Door, Told, host_of, is_at_home, metadata_route, tell
 from telemetry_mcp.server.metric import Metrics
+from telemetry_mcp.server.passage import PASSAGE, Passage
 from telemetry_mcp.server.record import turned_away
 from telemetry_mcp.server.throttle import RetryAfter
 from telemetry_mcp.server.wire import MAX_HEAD_BYTES, Patience, Whole
@@ -93,7 +94,7 @@ class Mortal:
         with CancelScope() as request:
             self.life.open.add(request)
             try:
-                await self.app({**scope, REQUEST: request}, receive, sending)
+                await self.app({**scope, PASSAGE: Passage(request, current_time())}, receive, sending)
             finally:
                 self.life.open.discard(request)
                 self.life.standing.discard(request)

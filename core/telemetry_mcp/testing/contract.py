@@ -32,7 +32,7 @@ from telemetry_mcp.testing.mutant import nulls
 from telemetry_mcp.testing.trial import BLOCKED_S, Run, Trial, listening, opened, texts_of
 
 TIMEOUT_S = 0.3
-SLACK_S = 0.5
+SLACK_S = 1.5
 """How much later than its deadline an answer may come."""
 CANCEL_S = 0.1
 AGAIN_S = 0.1
