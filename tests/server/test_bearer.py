@@ -278,8 +278,11 @@ async def test_the_servers_metrics_are_told_to_this_machine_and_to_callers(mint:
             assert (await client.get("/metrics")).status_code == status
 
 
+STREAM = [(b"content-type", b"text/event-stream")]
+
+
 async def endless(scope: Scope, receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.start", "status": 200, "headers": STREAM})
     await send({"type": "http.response.body", "body": b"begun", "more_body": True})
     await anyio.sleep_forever()
 

@@ -46,7 +46,7 @@ class Doors:
         """What the sink has got of requests, once it has everything."""
         auditor = desk.engine.auditor
         with anyio.fail_after(LIMIT_S):
-            while auditor.pending or auditor.standing().sinks["ledger"].waiting:  # noqa: ASYNC110 - it tells nobody
+            while (now := auditor.standing()).pending or now.sinks["ledger"].waiting:  # noqa: ASYNC110 - it tells nobody
                 await anyio.sleep(0.01)
         lines = await anyio.Path(self.written).read_text(encoding="utf-8")
         records = [json.loads(line) for line in lines.splitlines()]

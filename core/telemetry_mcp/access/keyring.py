@@ -44,7 +44,7 @@ class Keyring(Verifier):
         self.scopes = list(scopes)
         self.clock = clock
         self.signature = self.signed()
-        self.keys: Mapping[str, Key] = {key.id: key for key in file.read().keys}
+        self.keys = self.known()
         self.looked_at = clock()
         self.warned: dict[str, float] = {}
 
@@ -53,17 +53,21 @@ class Keyring(Verifier):
             # Whoever comes meanwhile goes on with the keys as they were.
             self.looked_at = self.clock()
             await to_thread.run_sync(self.look)
-        key = self.keys.get([*token.split("_", 2), ""][1])
+        key, admitting = self.keys.get([*token.split("_", 2), ""][1], (None, None))
         good = hmac.compare_digest(self.file.hashed(token), key.hash if key else NOBODY)
-        if key is None or not good:
+        if key is None or admitting is None or not good:
             raise Refused("no such key")
-        return self.admitted(key, self.file.now())
-
-    def admitted(self, key: Key, now: datetime) -> CallerToken:
-        """Raises Refused for a key that is no longer in force."""
+        now = self.file.now()
         if not key.works(now):
             raise Refused("the key was revoked" if key.revoked else "the key has expired")
         self.warn(key, now)
+        return admitting
+
+    def known(self) -> Mapping[str, tuple[Key, CallerToken]]:
+        """By its id, each key and what it is to whoever shows it."""
+        return {key.id: (key, self.token(key)) for key in self.file.read().keys}
+
+    def token(self, key: Key) -> CallerToken:
         client = f"key:{key.id}"
         roles = tuple(role for role in key.roles if role in self.known_roles)
         return CallerToken(
@@ -91,7 +95,7 @@ class Keyring(Verifier):
             return
         self.signature = signature
         try:
-            self.keys = {key.id: key for key in self.file.read().keys}
+            self.keys = self.known()
         except KeyFault as fault:
             log.error("%s; the keys known before go on working", fault)
 

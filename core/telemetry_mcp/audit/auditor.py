@@ -36,8 +36,9 @@ BYTES_EACH = 8192
 SETTLE_S = 5.0
 """Longest wait of a call for its record to be on disk."""
 RETRY_S = 1.0
-GATHER_S = 0.005
-"""How long records gather before they are written together, where no call waits for that."""
+GATHER_S = 0.05
+"""How long records gather before they are written together, where no call waits for that: what a killed process
+has not written. Each batch costs the calls under way more than its records do."""
 ALARM_S = 60.0
 ADOPT_S = 30.0
 DROPPED = "audit.dropped"
@@ -76,6 +77,7 @@ class Auditor:
         self.adopted: list[Orphan] = []
         self.deliveries = {name: Delivery(name, sink, self.journals, self.pace) for name, sink in sinks.items()}
         self.pending: deque[Entry] = deque()
+        self.writing: list[Entry] = []
         self.most_at_once = max(1, min(MOST_AT_ONCE, round(place.max_mb * MIB) // BYTES_EACH)) if place else 1
         self.at_once = self.most_at_once
         self.bell, self.turn, self.ending = Event(), Event(), Event()
@@ -147,7 +149,7 @@ class Auditor:
             required=self.required,
             fault=self.fault,
             recorded=self.recorded,
-            pending=len(self.pending),
+            pending=len(self.pending) + len(self.writing),
             lost=self.lost,
             spool_bytes=sum(journal.size for journal in journals),
             sinks={name: self.of_sink(delivery, journals) for name, delivery in self.deliveries.items()},
@@ -189,9 +191,10 @@ class Auditor:
 
     async def written(self) -> bool:
         """Whether what was pending is in the journal now, or as much of it as is written at once."""
-        entries = [self.pending.popleft() for _ in range(min(len(self.pending), self.at_once))]
+        self.writing = entries = [self.pending.popleft() for _ in range(min(len(self.pending), self.at_once))]
         with contain() as kept:
             await to_thread.run_sync(self.commit, [entry.record for entry in entries], limiter=self.pen)
+        self.writing = []
         if kept.error is not None:
             self.failed(kept.error, entries)
         else:

@@ -33,7 +33,7 @@ class Pace:
     first_s: float = 0.5
     longest_s: float = 30.0
     last_s: float = 2.0
-    linger_s: float = 0.1
+    linger_s: float = 0.25
 
 
 class Delivery:

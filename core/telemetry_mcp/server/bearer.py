@@ -125,8 +125,7 @@ class Door:
     def end_with(self, token: CallerToken, passage: Passage | None) -> None:
         """A stream that listens for updates must not go on for ever by a token that has expired."""
         if passage is not None and token.expires_at is not None:
-            left_s = token.expires_at - time() + self.outlives_s
-            passage.request.deadline = min(passage.request.deadline, current_time() + left_s)
+            passage.until = current_time() + token.expires_at - time() + self.outlives_s
 
 
 def metadata_url(resource: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
-
-from anyio import CancelScope
 
 PASSAGE = "telemetry_mcp.passage"
 """Where in an ASGI scope it is."""
@@ -15,11 +14,11 @@ PASSAGE = "telemetry_mcp.passage"
 
 @dataclass(slots=True, eq=False)
 class Passage:
-    """`request` is the whole of it, which may be given an end; `since` is when it came, by the clock of the event
-    loop; `retry_after_s` is what the answer's Retry-After is to say."""
+    """`since` is when it came, and `until` when a stream that answers it must end, by the clock of the event loop;
+    `retry_after_s` is what the answer's Retry-After is to say."""
 
-    request: CancelScope
     since: float
+    until: float = inf
     retry_after_s: int | None = None
 
 

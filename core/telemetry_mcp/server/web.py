@@ -80,11 +80,14 @@ class Mortal:
             await self.app(scope, receive, send)
             return
         begun = complete = False
+        passage = Passage(current_time())
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
-            if begins_stream(message) and scope["method"] != "POST":
-                self.life.standing.add(request)
+            if begins_stream(message):
+                request.deadline = passage.until
+                if scope["method"] != "POST":
+                    self.life.standing.add(request)
             begun = True
             if message["type"] == "http.response.start":
                 self.answered(message["status"])
@@ -94,7 +97,7 @@ class Mortal:
         with CancelScope() as request:
             self.life.open.add(request)
             try:
-                await self.app({**scope, PASSAGE: Passage(request, current_time())}, receive, sending)
+                await self.app({**scope, PASSAGE: passage}, receive, sending)
             finally:
                 self.life.open.discard(request)
                 self.life.standing.discard(request)
