@@ -116,8 +116,11 @@ async def answer(
 async def search(call: Call, scan: Scan, by: Judge) -> tuple[Scan, Sequence[Outcome[Series]], Looked]:
     """One question to all sources. Only where all of them give a long history in steps too coarse for what happens
     within an hour, a second one for a week."""
-    outcomes = await call.ask(scan.question)
-    seen = await judged(call, scan, outcomes, by)
+    if by.detector is None:
+        outcomes, seen = await call.ask_ahead(scan.question, lambda told: judged(call, scan, told, by))
+    else:  # twice is once too often for a plugin's detector, and what it says is not kept
+        outcomes = await call.ask(scan.question)
+        seen = await judged(call, scan, outcomes, by)
     finest_ms = min((found.merged.step_ms for found in seen.findings), default=0)
     near = nearer(scan, finest_ms)
     if near is None:

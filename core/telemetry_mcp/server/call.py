@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+
+import anyio
 
 from telemetry_mcp.catalog import echo, suggest
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.errors import QuestionError
 from telemetry_mcp.fanout import Deadline, Progress
 from telemetry_mcp.model import Outcome, Service
+from telemetry_mcp.outcome import late, missing, narrow
 from telemetry_mcp.question import Question, ServiceQuery, Window
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 RECENT_MS = 3_600_000
 """A service is one that was seen within the last hour."""
@@ -45,6 +49,38 @@ class Call:
         return await self.engine.front.ask_all(
             questions, self.deadline, only=only, fresh=self.fresh, progress=self.progress
         )
+
+    async def ask_ahead(
+        self, question: Question[T], follow: Callable[[Sequence[Outcome[T]]], Awaitable[F]]
+    ) -> tuple[list[Outcome[T]], F]:
+        """The outcomes, and what follows from them. At half-time `follow` is run with what there is, as if the
+        rest failed: where it does, what takes long is there when the deadline comes. Then it is cancelled."""
+        so_far: dict[str, Outcome[T]] = {}
+
+        async def note(outcome: Outcome[Any], answered: int, asked: int) -> None:
+            so_far[outcome.source] = outcome
+            if self.progress is not None:
+                await self.progress(outcome, answered, asked)
+
+        async def look_ahead() -> None:
+            await anyio.sleep(self.deadline.left_s / 2)
+            if so_far:
+                await follow(self.as_if_over(question, so_far))
+
+        front = self.engine.front
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look_ahead)
+            outcomes = await front.ask(question, self.deadline, fresh=self.fresh, progress=note)
+            followed = await follow(outcomes)
+            tasks.cancel_scope.cancel()
+        return outcomes, followed
+
+    def as_if_over(self, question: Question[T], so_far: Mapping[str, Outcome[T]]) -> list[Outcome[T]]:
+        """The outcomes as they will be if nobody else answers."""
+        registry, granted_s = self.engine.registry, self.deadline.seconds
+        asked = [each for each in registry.instances if narrow(each, question) is not None]
+        broken = [missing(each) for each in registry.absent if each.broken]
+        return [*(so_far.get(each.name) or late(each, granted_s, granted_s) for each in asked), *broken]
 
     def recent(self) -> Window:
         return Window(self.now_ms - RECENT_MS, self.now_ms)
