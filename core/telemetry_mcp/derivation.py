@@ -7,10 +7,11 @@ one thing of a call that no waiting makes room for.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from anyio import CapacityLimiter, Event, to_thread
-from cachetools import LRUCache
+from cachetools import TTLCache
 
 from telemetry_mcp.cache import size
 from telemetry_mcp.model import Outcome, Reply
@@ -18,6 +19,8 @@ from telemetry_mcp.model import Outcome, Reply
 T = TypeVar("T")
 
 KEPT_BYTES = 16 * 2**20
+KEPT_S = 30.0
+"""Most replies are asked for again before that, and nothing is asked of the old ones any more."""
 WORKERS = 2
 """Threads that work side by side: what takes long holds up no other, and more would wait for the interpreter."""
 
@@ -46,16 +49,18 @@ class Derivations:
     they failed and how long they took belongs to the call.
     """
 
-    def __init__(self, max_bytes: int = KEPT_BYTES, workers: int = WORKERS) -> None:
-        self.kept: LRUCache[Any, Any] = LRUCache(max_bytes, getsizeof=weight)
+    def __init__(
+        self, max_bytes: int = KEPT_BYTES, workers: int = WORKERS, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.kept: TTLCache[Any, Any] = TTLCache(max_bytes, KEPT_S, clock, getsizeof=weight)
         self.under_way: dict[Hashable, Work[Any]] = {}
         self.workers = CapacityLimiter(workers)
 
     def here(self, outcomes: Sequence[Outcome[Any]], key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, which takes no time to speak of."""
         full = (key, *told(outcomes))
-        if full in self.kept:
-            kept: T = self.kept[full][0]
+        if (entry := self.kept.get(full)) is not None:
+            kept: T = entry[0]
             return kept
         return self.keep(full, outcomes, make())
 
@@ -74,7 +79,7 @@ class Derivations:
         if sum(size(outcome.reply.items) for outcome in outcomes) <= light_bytes:
             return self.here(outcomes, key, make)
         full = (key, *told(outcomes))
-        while full not in self.kept:
+        while (entry := self.kept.get(full)) is None:
             work: Work[T] | None = self.under_way.get(full)
             if work is None:
                 made = await self.work(full, make)
@@ -82,7 +87,7 @@ class Derivations:
             await work.done.wait()
             if work.made:
                 return work.made[0]
-        kept: T = self.kept[full][0]
+        kept: T = entry[0]
         return kept
 
     async def work(self, full: Hashable, make: Callable[[], T]) -> T:

@@ -11,8 +11,9 @@ import pytest
 from anyio import create_task_group, from_thread, wait_all_tasks_blocked
 
 from telemetry_mcp import Reply, Series
-from telemetry_mcp.derivation import KEPT_BYTES, Derivations
+from telemetry_mcp.derivation import KEPT_BYTES, KEPT_S, Derivations
 from telemetry_mcp.model import Outcome
+from telemetry_mcp.testing.fake import Clock
 
 Asked = tuple[list[Outcome[Series]], str]
 LONGEST_S = 5.0
@@ -80,6 +81,17 @@ async def test_a_source_that_fails_again_makes_no_difference_but_one_that_answer
 async def test_what_is_too_large_to_keep_is_worked_out_each_time(way: str) -> None:
     large = reply(KEPT_BYTES // 16)
     assert await derived(way, ([outcome(large)], "a"), ([outcome(large)], "a")) == [1, 2]
+
+
+async def test_what_nobody_asks_for_any_more_is_not_kept() -> None:
+    clock, runs, old = Clock(), Runs(), [outcome(reply())]
+    derivations = Derivations(clock=clock)
+    clock.advance(1)
+    assert derivations.here(old, "a", runs) == await derivations.aside(old, "a", runs) == 1
+    clock.advance(KEPT_S)
+    derivations.here([outcome(reply())], "a", runs)
+    assert len(derivations.kept) == 1
+    assert await derivations.aside(old, "a", runs) == 3
 
 
 async def test_much_is_worked_out_in_a_thread_and_little_where_it_is_asked() -> None:
