@@ -46,6 +46,8 @@ class Engine:
     """What was worked out from replies, for all views together."""
     views: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(VIEWS))
     """This engine as callers of some roles see it: see `view`."""
+    outlooks: dict[frozenset[str], Any] = field(default_factory=dict)
+    """What the roles of a configuration come to: see `view`."""
     shown: LRUCache[Any, Any] = field(default_factory=lambda: LRUCache(KEPT_BYTES, getsizeof=weight))
     """Replies as they came and as they are shown, of all views together."""
     told: dict[str, Reply[Service]] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -37,7 +38,7 @@ def status_of(reply: Reply[Any]) -> Status:
 
 
 def has_numbers(series: Series) -> bool:
-    return len(series) > 0 and bool(np.isfinite(series.values[-1]) or np.isfinite(series.values).any())
+    return len(series) > 0 and bool(isfinite(series.values[-1]) or np.isfinite(series.values).any())
 
 
 def failed(instance: Instance, error: BaseException, latency_ms: float | None) -> Outcome[Any]:

@@ -5,7 +5,7 @@ to ask."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cachetools import TTLCache
 
@@ -35,19 +35,47 @@ OWN_METRIC = "slo:"
 """Begins the name of a metric that one objective alone asks for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What callers with the same roles see, whoever they are and whatever the sources say.
+
+    `bare`: all that there is, as it is. `own`: pseudonyms, which differ from caller to caller. `placed`: what is
+    seen depends on the teams and environments of services, which the sources tell.
+    """
+
+    scope: Scope
+    masks: Masks
+    bare: bool
+    own: bool
+    placed: bool
+
+
+def outlook_of(engine: Engine, roles: frozenset[str]) -> Outlook:
+    scope = engine.policy.scope(roles)
+    masks = engine.policy.masks(scope)
+    sources = [instance.name for instance in engine.registry.instances]
+    free = scope.whole and scope.lookback_s is None and all(map(scope.may_ask_natively, sources))
+    placed = any(not is_all(mask.environments) for mask in masks.values()) or scope.needs_facts
+    return Outlook(
+        scope=scope,
+        masks=masks,
+        bare=free and not masks and not engine.config.access.detect,
+        own=any(mask.action == "pseudonymise" for mask in masks.values()),
+        placed=placed or not all(map(scope.may_see_source, sources)),
+    )
+
+
 async def view(engine: Engine, roles: frozenset[str], caller: Caller, deadline: Deadline) -> Engine:
     """The engine as a caller with these roles may see it. Where it takes a service's team or environment to
     decide, the sources are asked for their services first: the answer is cached like any other."""
-    scope = engine.policy.scope(roles)
-    masks = engine.policy.masks(scope)
-    native = all(scope.may_ask_natively(instance.name) for instance in engine.registry.instances)
-    if scope.whole and native and scope.lookback_s is None and not masks and not engine.config.access.detect:
+    outlook = engine.outlooks.get(roles)
+    if outlook is None:
+        outlook = engine.outlooks[roles] = outlook_of(engine, roles)
+    if outlook.bare:
         return engine
-    own = any(mask.action == "pseudonymise" for mask in masks.values())
-    placed = any(not is_all(mask.environments) for mask in masks.values())
-    subject = f"{caller.kind}:{caller.subject}" if own else ""
-    apart = not all(scope.may_see_source(instance.name) for instance in engine.registry.instances)
-    told = await listed(engine, deadline.half()) if placed or apart or scope.needs_facts else {}
+    scope, masks = outlook.scope, outlook.masks
+    subject = f"{caller.kind}:{caller.subject}" if outlook.own else ""
+    told = await listed(engine, deadline.half()) if outlook.placed else {}
     key = (roles, subject, *map(id, told.values()))
     kept = engine.views.get(key)
     if kept is None:
