@@ -24,11 +24,12 @@ from mcp.server.mcpserver import Context
 from mcp.server.transport_security import TransportSecurityMiddleware
 from mcp.types import TextContent
 from pydantic import SecretStr
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from telemetry_mcp.access.caller import Caller
 from telemetry_mcp.access.key import KeyFile
 from telemetry_mcp.access.setting import AccessSettings
-from telemetry_mcp.access.token import caller_of_token
+from telemetry_mcp.access.token import CallerToken, Undecided, Verifier, caller_of_token
 from telemetry_mcp.access.verifier import verifier_for
 from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.server.bearer import Door
@@ -297,6 +298,68 @@ async def test_a_stream_does_not_outlive_its_token(mint: Mint) -> None:
         with anyio.fail_after(10):
             assert (await client.get("/mcp", headers=bearer(mint.token()))).text == "begun"
     await verifier.close()
+
+
+async def endless_wait() -> Message:
+    await anyio.sleep_forever()
+    raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def streamed(verifier: Verifier, access: AccessSettings, token: str) -> AsyncIterator[anyio.Event]:
+    """A stream that is open while the block lasts, and the event that it has ended."""
+    begun, ended = anyio.Event(), anyio.Event()
+
+    async def send(message: Message) -> None:
+        last = message["type"] == "http.response.body" and not message.get("more_body")
+        (ended if last else begun).set()
+
+    door = Door(endless, verifier, access, TransportSecurityMiddleware(), look_s=0.01)
+    scope: Scope = {"type": "http", "method": "GET", "query_string": b"", "client": ("127.0.0.1", 1)}
+    scope["headers"] = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {token}".encode())]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Mortal(door, Life()).__call__, scope, endless_wait, send)
+        await begun.wait()
+        yield ended
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stream_ends_when_its_key_is_revoked(tmp_path: Path) -> None:
+    access = AccessSettings(secret=SecretStr(SECRET), keys=tmp_path / "keys.json")
+    file = KeyFile(tmp_path / "keys.json", SecretStr(SECRET))
+    _, key = file.create("ci", ["viewer"])
+    verifier = verifier_for(access)
+    assert verifier
+    with anyio.fail_after(10):
+        async with streamed(verifier, access, key) as ended:
+            assert not ended.is_set()
+            file.revoke("ci")
+            await ended.wait()
+    await verifier.close()
+
+
+class Unsure(Verifier):
+    """Knows the token when it comes, and cannot be reached from then on."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.asked_again = anyio.Event()
+
+    async def examine(self, token: str) -> CallerToken:
+        self.asked += 1
+        if self.asked > 3:
+            self.asked_again.set()
+        if self.asked > 1:
+            raise Undecided("nobody answers")
+        return CallerToken(token="", client_id="c", scopes=[], caller=Caller("alice", "user"))
+
+
+async def test_a_stream_goes_on_while_nobody_can_tell_whether_its_token_still_holds() -> None:
+    verifier = Unsure()
+    with anyio.fail_after(10):
+        async with streamed(verifier, AccessSettings(), "abc") as ended:
+            await verifier.asked_again.wait()
+            assert not ended.is_set()
 
 
 # ---- the token itself

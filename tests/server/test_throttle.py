@@ -462,5 +462,5 @@ async def asked_of(app: Any, method: str, sent: list[Message]) -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    passage = Passage(anyio.current_time())
+    passage = Passage(anyio.CancelScope(), anyio.current_time())
     await RetryAfter(app)({"type": "http", "method": method, PASSAGE: passage}, receive, send)

@@ -9,7 +9,7 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from anyio import current_time
+from anyio import create_task_group, current_time, sleep
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.transport_security import TransportSecurityMiddleware
@@ -23,12 +23,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from telemetry_mcp.access.setting import AccessSettings, is_loopback
 from telemetry_mcp.access.token import CallerToken, Refused, Undecided, Verifier
 from telemetry_mcp.server.passage import Passage, passage_of
+from telemetry_mcp.server.throttle import STREAM
 
 log = logging.getLogger(__name__)
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 OUTLIVES_S = 60.0
 """How long a request may go on when its token has expired: a call is finished, a stream is not left open."""
+LOOK_S = 15.0
+"""How often the token of an open stream is looked at again: it may have been revoked."""
 RETRY_AFTER_S = 10
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
@@ -53,6 +56,7 @@ class Door:
         *,
         tell: Told = tell,
         outlives_s: float = OUTLIVES_S,
+        look_s: float = LOOK_S,
     ) -> None:
         self.app = AuthContextMiddleware(app)
         self.verifier = verifier
@@ -61,6 +65,7 @@ class Door:
         self.check = check
         self.tell = tell
         self.outlives_s = outlives_s
+        self.look_s = look_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,30 +76,48 @@ class Door:
         if isinstance(token, Response):
             await token(scope, receive, send)
             return
-        self.end_with(token, passage_of(scope))
+        passage = passage_of(scope)
+        self.end_with(token, passage)
         inside = {
             **scope,
             "headers": [(name, value) for name, value in scope["headers"] if name != b"authorization"],
             "auth": AuthCredentials(token.scopes),
             "user": AuthenticatedUser(token),
         }
-        await self.app(inside, receive, send)
+        if passage is None or not lasts(request):
+            await self.app(inside, receive, send)
+            return
+        async with create_task_group() as tasks:
+            tasks.start_soon(self.watch, shown(request) or "", address_of(request), passage)
+            await self.app(inside, receive, send)
+            tasks.cancel_scope.cancel()
+
+    async def watch(self, token: str, address: str | None, passage: Passage) -> None:
+        """End a stream whose token or key was revoked meanwhile. Where that cannot be found out, it goes on."""
+        while True:
+            await sleep(self.look_s)
+            try:
+                await self.verifier.examine(token)
+            except Undecided:
+                continue
+            except Refused as refused:
+                self.tell(address, f"a stream is ended: {refused}")
+                passage.request.cancel()
 
     async def admitted(self, request: Request) -> CallerToken | Response:
         """The token that the request shows, or what it is answered in place of being let in."""
-        address = request.client.host if request.client else None
-        shown = request.headers.getlist("authorization")
+        address = address_of(request)
+        headers = request.headers.getlist("authorization")
         if "access_token" in request.query_params:
             # Addresses are written down on the way, by proxies above all.
             why = "a token does not belong into the address: send it as Authorization: Bearer, and get a new one"
             return self.refusal(address, 400, "invalid_request", why)
-        if len(shown) > 1:
+        if len(headers) > 1:
             return self.refusal(address, 400, "invalid_request", "there is more than one Authorization header")
-        scheme, _, token = shown[0].partition(" ") if shown else ("", "", "")
-        if scheme.lower() != "bearer":
+        if (token := shown(request)) is None:
             return self.refusal(address, 401, None, "a token is needed: Authorization: Bearer")
         try:
-            found = await self.verifier.examine(token.strip())
+            found = await self.verifier.examine(token)
         except Refused as refused:
             return self.refusal(address, 401, "invalid_token", str(refused))
         except Undecided as undecided:
@@ -126,6 +149,21 @@ class Door:
         """A stream that listens for updates must not go on for ever by a token that has expired."""
         if passage is not None and token.expires_at is not None:
             passage.until = current_time() + token.expires_at - time() + self.outlives_s
+
+
+def shown(request: Request) -> str | None:
+    """The token in a request's header."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def address_of(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+def lasts(request: Request) -> bool:
+    """Whether it is answered by a stream that stays open: those of clients of before 2026-07-28, and listening."""
+    return request.method == "GET" or request.headers.get("mcp-method") == STREAM
 
 
 def metadata_url(resource: str) -> str:

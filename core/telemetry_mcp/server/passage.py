@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from anyio import CancelScope
+
 PASSAGE = "telemetry_mcp.passage"
 """Where in an ASGI scope it is."""
 
 
 @dataclass(slots=True, eq=False)
 class Passage:
-    """`since` is when it came, and `until` when a stream that answers it must end, by the clock of the event loop;
-    `retry_after_s` is what the answer's Retry-After is to say."""
+    """`request` is the whole of it, which may be ended; `since` is when it came, and `until` when a stream that
+    answers it must end, by the clock of the event loop; `retry_after_s` is for the answer's Retry-After."""
 
+    request: CancelScope
     since: float
     until: float = inf
     retry_after_s: int | None = None

@@ -80,21 +80,21 @@ class Mortal:
             await self.app(scope, receive, send)
             return
         begun = complete = False
-        passage = Passage(current_time())
+        passage = Passage(CancelScope(), current_time())
 
         async def sending(message: Message) -> None:
             nonlocal begun, complete
             if begins_stream(message):
-                request.deadline = passage.until
+                passage.request.deadline = passage.until
                 if scope["method"] != "POST":
-                    self.life.standing.add(request)
+                    self.life.standing.add(passage.request)
             begun = True
             if message["type"] == "http.response.start":
                 self.answered(message["status"])
             complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
-        with CancelScope() as request:
+        with passage.request as request:
             self.life.open.add(request)
             try:
                 await self.app({**scope, PASSAGE: passage}, receive, sending)
