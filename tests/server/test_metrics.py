@@ -261,11 +261,10 @@ def test_a_prometheus_scrapes_and_answers_what_an_operator_asks(
                 await client.call_tool("list_incidents", {"fresh": True})
 
     anyio.run(calls)
+    by_tool = "sum by (tool, outcome) (telemetry_mcp_tool_calls_total)"
+    until(lambda: prometheus.ask(by_tool) == {"outcome=ok,tool=list_incidents": 6})
     broken = 'telemetry_mcp_source_breaker_state{state="open"} == 1'
-    until(lambda: prometheus.ask(broken) == {"source=newrelic,state=open": 1})
-    assert prometheus.ask("sum by (tool, outcome) (telemetry_mcp_tool_calls_total)") == {
-        "outcome=ok,tool=list_incidents": 6
-    }
+    assert prometheus.ask(broken) == {"source=newrelic,state=open": 1}
     errors = prometheus.ask('sum by (kind) (telemetry_mcp_source_requests_total{source="newrelic"})')
     assert errors["kind=upstream"] == 5
     quantile = "histogram_quantile(0.95, sum by (le, source) (telemetry_mcp_source_seconds_bucket))"

@@ -78,11 +78,8 @@ def deadline(engine: Engine, seconds: float | None, since: float | None) -> Dead
     return Deadline.of_call(min(wished, defaults.max_deadline), since)
 
 
-def progress_to(ctx: Ctx) -> Progress | None:
-    """Progress that only grows, whatever number of questions a call asks: of several nobody knows the total. None
-    where the client has not asked for it."""
-    if (ctx.request_context.meta or {}).get("progress_token") is None:
-        return None
+def progress_to(ctx: Ctx) -> Progress:
+    """Progress that only grows, whatever number of questions a call asks: of several nobody knows the total."""
     done = 0
 
     async def tell(outcome: Outcome[Any], answered: int, asked: int) -> None:
