@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -32,7 +32,7 @@ from telemetry_mcp.testing.mutant import nulls
 from telemetry_mcp.testing.trial import BLOCKED_S, Run, Trial, listening, opened, texts_of
 
 TIMEOUT_S = 0.3
-SLACK_S = 1.5
+SLACK_S = 0.5
 """How much later than its deadline an answer may come."""
 CANCEL_S = 0.1
 AGAIN_S = 0.1
@@ -40,6 +40,7 @@ AGAIN_S = 0.1
 LEAVE_S = 2.0
 """How long a source may take to be loaded, and to let go after its deadline."""
 TRIES = 3
+Timed = TypeVar("Timed", Asked, Cancelled)
 """A figure that a busy machine can spoil is a finding only when it is bad each time."""
 LEAKY = ("healthy", "401", "500", "html", "not json", "refused", "redirect")
 """The states in which everything that comes out of a source is searched for its secrets."""
@@ -202,9 +203,10 @@ class SourceContract(Bench):
             await anyio.sleep(TIMEOUT_S + AGAIN_S)  # what would be sent again comes after a time-out of its own
             return asked
 
-        asked = self.tried(state, body, timeout=TIMEOUT_S)
+        limit_s = TIMEOUT_S + SLACK_S
+        asked = in_time(limit_s, lambda: self.tried(state, body, timeout=TIMEOUT_S))
         judge(p for _, question, outcome in asked for p in verdict.mistaken(state, question, outcome, ()))
-        if asked.took_s > TIMEOUT_S + SLACK_S:
+        if asked.took_s > limit_s:
             refuse(f"with a timeout of {TIMEOUT_S} s it took {asked.took_s:.1f} s to fail")
         first: dict[tuple[str, str, bytes], float] = {}
         for request in list(self.server.requests) if self.server else ():
@@ -229,16 +231,12 @@ class SourceContract(Bench):
             return self.subject(trial).questions(trial.instance.capabilities)
 
         for question in self.tried("healthy", capabilities).values():
-            tries = [self.cancelled(question)]
-            while tries[-1].took_s > CANCEL_S and len(tries) < TRIES:
-                tries.append(self.cancelled(question))
-            if tries[-1].how != "cancelled":
+            found = in_time(CANCEL_S, partial(self.cancelled, question))
+            if found.how != "cancelled":
+                refuse(f"{question.method} {found.how} when it was cancelled: let the cancellation pass (`raise`)")
+            if found.took_s > CANCEL_S:
                 refuse(
-                    f"{question.method} {tries[-1].how} when it was cancelled: let the cancellation pass (`raise`)"
-                )
-            if tries[-1].took_s > CANCEL_S:
-                refuse(
-                    f"{question.method} went on for {tries[-1].took_s:.2f} s after it was cancelled. "
+                    f"{question.method} went on for {found.took_s:.2f} s after it was cancelled. "
                     "Await nothing that is shielded, and keep clean-up short"
                 )
 
@@ -265,6 +263,16 @@ class SourceContract(Bench):
 
     def cancelled(self, question: Question[Any]) -> Cancelled:
         return self.tried("hang", lambda trial: cancel(trial, question, self.server), timeout=30)
+
+
+def in_time(limit_s: float, attempt: Callable[[], Timed]) -> Timed:
+    """What came of the first attempt that was over in time, else of the last of a few: the machine may be busy."""
+    made = attempt()
+    for _ in range(TRIES - 1):
+        if made.took_s <= limit_s:
+            break
+        made = attempt()
+    return made
 
 
 async def nothing_more(trial: Trial) -> None:
