@@ -30,6 +30,7 @@ from telemetry_mcp.server.announce import announce_key
 from telemetry_mcp.server.app import build
 from telemetry_mcp.server.record import turned_away
 from telemetry_mcp.setting import PluginSettings
+from tests.real.moment import until
 from tests.server.conftest import NOW_MS
 
 if TYPE_CHECKING:
@@ -64,10 +65,8 @@ class Audited:
 
     async def records(self) -> list[AuditRecord]:
         """What was recorded of requests, once all is delivered."""
-        auditor = self.engine.auditor
-        with anyio.fail_after(LIMIT_S):
-            while (now := auditor.standing()).pending or now.sinks["kept"].waiting:  # noqa: ASYNC110 - it tells nobody
-                await anyio.sleep(0.01)
+        standing = self.engine.auditor.standing
+        await until(lambda: not ((now := standing()).pending or now.sinks["kept"].waiting))
         return [record for record in self.sink.got if "/" in record.action]
 
 

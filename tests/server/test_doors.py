@@ -13,6 +13,7 @@ import pytest
 
 from telemetry_mcp.config import read
 from telemetry_mcp.demo.emulator import CONFIG
+from tests.real.moment import until
 
 if TYPE_CHECKING:
     from telemetry_mcp.demo.emulator import Emulators
@@ -44,10 +45,8 @@ class Doors:
 
     async def records(self, desk: Desk) -> list[dict[str, Any]]:
         """What the sink has got of requests, once it has everything."""
-        auditor = desk.engine.auditor
-        with anyio.fail_after(LIMIT_S):
-            while (now := auditor.standing()).pending or now.sinks["ledger"].waiting:  # noqa: ASYNC110 - it tells nobody
-                await anyio.sleep(0.01)
+        standing = desk.engine.auditor.standing
+        await until(lambda: not ((now := standing()).pending or now.sinks["ledger"].waiting))
         lines = await anyio.Path(self.written).read_text(encoding="utf-8")
         records = [json.loads(line) for line in lines.splitlines()]
         return [record for record in records if "/" in record["event"]["action"]]

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from telemetry_mcp.access.setting import AccessSettings, is_loopback
 from telemetry_mcp.access.token import CallerToken, Refused, Undecided, Verifier
+from telemetry_mcp.server.bus import LISTEN
 from telemetry_mcp.server.passage import Passage, passage_of
-from telemetry_mcp.server.throttle import STREAM
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def address_of(request: Request) -> str | None:
 
 def lasts(request: Request) -> bool:
     """Whether it is answered by a stream that stays open: those of clients of before 2026-07-28, and listening."""
-    return request.method == "GET" or request.headers.get("mcp-method") == STREAM
+    return request.method == "GET" or request.headers.get("mcp-method") == LISTEN
 
 
 def metadata_url(resource: str) -> str:

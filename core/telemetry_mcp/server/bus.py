@@ -17,6 +17,8 @@ from mcp.server.subscriptions import (
 
 from telemetry_mcp.shared.channel import Channel
 
+LISTEN = "subscriptions/listen"
+"""The request that a client listens by, of today's protocol."""
 TOPIC = "event"
 EVENTS: dict[str, type[ServerEvent]] = {
     kind.__name__: kind for kind in (ToolsListChanged, PromptsListChanged, ResourcesListChanged, ResourceUpdated)

@@ -20,6 +20,7 @@ from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.engine import Engine
 from telemetry_mcp.fanout import Deadline
 from telemetry_mcp.server import prompts
+from telemetry_mcp.server.bus import LISTEN
 from telemetry_mcp.server.call import Call
 from telemetry_mcp.server.passage import passage_of
 from telemetry_mcp.text import clean
@@ -83,9 +84,7 @@ def identified(engine: Running, other_end: Caller = LOCAL) -> Any:
             if ctx.request is not None and engine().config.access.authenticates:
                 raise MCPError(INVALID_REQUEST, "who is asking is not known: send an access token or a key")
             caller = other_end
-        visit = Visit(caller)
-        if ctx.request is not None:
-            visit = visited(caller, ctx.request)
+        visit = Visit(caller) if ctx.request is None else visited(caller, ctx.request)
         token = VISIT.set(visit)
         try:
             return await call_next(ctx)
@@ -137,7 +136,7 @@ class Request:
                 return await self.named(str(self.params.get(NAMED[self.method])))
             if self.method == "completion/complete":
                 return await self.completed()
-            if self.method == "subscriptions/listen":
+            if self.method == LISTEN:
                 heard_of = await heard(self.engine, self.visit, self.params)
                 return await self.call_next(replace(self.ctx, params=heard_of))
         return await self.call_next(self.ctx)

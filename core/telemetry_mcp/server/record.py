@@ -21,6 +21,7 @@ from telemetry_mcp.audit import AuditRecord
 from telemetry_mcp.audit.auditor import Auditor
 from telemetry_mcp.audit.journal import SpoolError
 from telemetry_mcp.engine import Engine
+from telemetry_mcp.server.bus import LISTEN
 from telemetry_mcp.text import clean
 
 NAMES = {
@@ -29,10 +30,9 @@ NAMES = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
     "prompts/get": "name",
-    "subscriptions/listen": "",
+    LISTEN: "",
 }
 """What is recorded, and the parameter that says what it was about."""
-LISTEN = "subscriptions/listen"
 TURNED_AWAY = ("denied", "limited")
 CANCELLED = "cancelled"
 UNSEEN = Visit(Caller("local", "local"))

@@ -16,15 +16,15 @@ from telemetry_mcp.access.policy import Policy
 from telemetry_mcp.access.visit import VISIT, Visit
 from telemetry_mcp.errors import LimitedError
 from telemetry_mcp.quota import LANE
+from telemetry_mcp.server.bus import LISTEN
 from telemetry_mcp.server.incidents import STATUSES
 from telemetry_mcp.server.passage import passage_of
 
 if TYPE_CHECKING:
     from telemetry_mcp.access.limit import Limits
 
-STREAM = "subscriptions/listen"
 METHODS = frozenset(
-    ("tools/call", "resources/read", "completion/complete", "prompts/get", "resources/subscribe", STREAM)
+    ("tools/call", "resources/read", "completion/complete", "prompts/get", "resources/subscribe", LISTEN)
 )
 """What is counted. What only says what there is, such as tools/list, is not."""
 LIMITED = -32010
@@ -42,7 +42,7 @@ def limited(limits: Callable[[], Limits], policy: Callable[[], Policy]) -> Any:
         lane = has_lane(visit.caller, policy())
         async with AsyncExitStack() as stack:
             if visit.caller.kind != "local":
-                admitted = limits().admitted(visit.caller, incident=lane, stream=ctx.method == STREAM)
+                admitted = limits().admitted(visit.caller, incident=lane, stream=ctx.method == LISTEN)
                 try:
                     lane = await stack.enter_async_context(admitted)
                 except LimitedError as error:

@@ -27,6 +27,7 @@ from telemetry_mcp.access.verifier import verifier_for
 from telemetry_mcp.client import warm
 from telemetry_mcp.config import ServerSettings
 from telemetry_mcp.server.bearer import Door, Told, host_of, is_at_home, metadata_route, tell
+from telemetry_mcp.server.bus import LISTEN
 from telemetry_mcp.server.metric import Metrics
 from telemetry_mcp.server.passage import PASSAGE, Passage
 from telemetry_mcp.server.record import turned_away
@@ -234,7 +235,7 @@ class Graceful(uvicorn.Server):
         self.grace_s = grace_s
         self.ready = ready
         self.ending = ending
-        entry = server._lowlevel_server.get_request_handler("subscriptions/listen")
+        entry = server._lowlevel_server.get_request_handler(LISTEN)
         self.listeners = entry.handler if entry and isinstance(entry.handler, ListenHandler) else None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
