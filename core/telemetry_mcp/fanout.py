@@ -235,7 +235,7 @@ class Fanout:
                 # However many calls gave up on one upstream call, it is one failure of the source.
                 if instance.name in given_up and had_s >= LATE_COUNTS_S:
                     instance.guard.late()
-        broken = [a for a in self.registry.absent if a.broken and (only is None or a.name in only)]
+        broken = [each for each in self.registry.broken if only is None or each.name in only]
         ledger = [outcomes.get(i.name) or unsupported(i, question) for i in instances]
         return [*ledger, *(missing(absent) for absent in broken)]
 

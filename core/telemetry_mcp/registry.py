@@ -87,6 +87,11 @@ class Registry:
         """The names of the sources with this capability."""
         return [instance.name for instance in self.instances if capability in instance.capabilities]
 
+    @property
+    def broken(self) -> tuple[Absent, ...]:
+        """The sources that are switched on and could not be built: they have failed whatever is asked."""
+        return tuple(each for each in self.absent if each.broken)
+
     def share(self, storage: Storage | None, up: Callable[[], bool]) -> None:
         """Count the sources' quotas in a storage (of the library `limits`) that other instances count in, too; by
         themselves while it is not `up`."""

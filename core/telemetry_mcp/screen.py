@@ -87,10 +87,8 @@ class Screen:
     ) -> None:
         self.fanout = fanout
         self.scope = scope
-        self.whole = scope.whole
         self.directory = directory
         self.veil = veil
-        self.bare = scope.whole and veil.idle
         self.shown = shown
         self.part = next(PARTS)
         registry = fanout.registry
@@ -156,7 +154,7 @@ class Screen:
         where nothing is left of it: without any service it would mean all of them."""
         changed: dict[str, Any] = {}
         services: tuple[str, ...] = getattr(question, "services", ())
-        visible = services if self.whole else tuple(name for name in services if self.knows(name))
+        visible = services if self.scope.whole else tuple(name for name in services if self.knows(name))
         if visible != services:
             if not visible:
                 return None
@@ -191,7 +189,7 @@ class Screen:
         """Names that sources may use in their own words from now on."""
         for service in services:
             name = (service or "").lower()
-            if service and not self.whole and (name not in self.names or name != service):
+            if service and not self.scope.whole and (name not in self.names or name != service):
                 self.names[name] = self.names.get(name, False) or self.knows(service)
 
     def nothing(self, named: Sequence[str], question: Question[Any]) -> list[Outcome[Any]]:
@@ -204,10 +202,11 @@ class Screen:
 
         registry = self.fanout.registry
         lines = [line(instance) for instance in registry.instances if instance.name in named]
-        return [*lines, *(missing(each) for each in registry.absent if each.broken and each.name in named)]
+        return [*lines, *(missing(each) for each in registry.broken if each.name in named)]
 
     def screened(self, outcome: Outcome[T], question: Question[T]) -> Outcome[T]:
-        if self.bare or outcome.status == "skipped" or isinstance(question, CheckQuery):
+        bare = self.scope.whole and self.veil.idle
+        if bare or outcome.status == "skipped" or isinstance(question, CheckQuery):
             return outcome
         if outcome.failure is not None:
             return self.excused(outcome, outcome.failure)
@@ -252,7 +251,7 @@ class Screen:
         self.learn(dict.fromkeys(name for named in told_of for name in named))
         hiding = set(outcome.reply.concealing) if self.veil.detect else ()
         for place, (item, named) in enumerate(zip(items, told_of, strict=True)):
-            if not self.whole and not all(self.may_see(source, name) for name in named):
+            if not self.scope.whole and not all(self.may_see(source, name) for name in named):
                 continue
             if place in hiding:
                 notes.orders.append(f"{called(item)}, with invisible characters")
@@ -288,7 +287,7 @@ class Screen:
     def scrubbed(self, text: str) -> str:
         """Without the names that may not be seen, as far as they are known here. Where such a name is part of
         one that may be seen, it stays."""
-        if self.whole:
+        if self.scope.whole:
             return text
         key = (text, len(self.names))
         if key not in self.scrubs:

@@ -53,15 +53,15 @@ class Keyring(Verifier):
             # Whoever comes meanwhile goes on with the keys as they were.
             self.looked_at = self.clock()
             await to_thread.run_sync(self.look)
-        key, admitting = self.keys.get([*token.split("_", 2), ""][1], (None, None))
-        good = hmac.compare_digest(self.file.hashed(token), key.hash if key else NOBODY)
-        if key is None or admitting is None or not good:
+        known = self.keys.get([*token.split("_", 2), ""][1])
+        good = hmac.compare_digest(self.file.hashed(token), known[0].hash if known else NOBODY)
+        if known is None or not good:
             raise Refused("no such key")
-        now = self.file.now()
+        (key, caller), now = known, self.file.now()
         if not key.works(now):
             raise Refused("the key was revoked" if key.revoked else "the key has expired")
         self.warn(key, now)
-        return admitting
+        return caller
 
     def known(self) -> Mapping[str, tuple[Key, CallerToken]]:
         """By its id, each key and what it is to whoever shows it."""

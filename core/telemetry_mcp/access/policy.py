@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from telemetry_mcp.access.setting import BUILT_IN, AccessSettings, Mask, Patterns, Role
 
@@ -24,7 +24,7 @@ class Facts:
 UNKNOWN = Facts()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scope:
     """What several roles let see together. Each of them is whole by itself: what one of them lets through may be
     seen, but a service of one and a source of another are no pair."""
@@ -53,7 +53,7 @@ class Scope:
             for role, name in zip(self.roles, self.names, strict=True)
         )
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether there is nothing that it hides."""
         return any(everything(role) and set(role.sources) >= {"*"} for role in self.roles)
@@ -76,7 +76,6 @@ class Policy:
     def __init__(self, settings: AccessSettings) -> None:
         self.roles: Mapping[str, Role] = {**BUILT_IN, **settings.roles}
         self.rules = settings.masks
-        self.scopes: dict[frozenset[str], Scope] = {}
 
     def roles_for(self, roles: Iterable[str], tool: str) -> frozenset[str]:
         """Those of the roles that have the tool. None: for this caller there is no such tool."""
@@ -84,11 +83,8 @@ class Policy:
         return frozenset(name for name, role in known.items() if matches(role.tools, tool))
 
     def scope(self, roles: Collection[str]) -> Scope:
-        known = frozenset(name for name in roles if name in self.roles)
-        if known not in self.scopes:
-            names = tuple(sorted(known))
-            self.scopes[known] = Scope(tuple(self.roles[name] for name in names), names)
-        return self.scopes[known]
+        names = tuple(sorted({name for name in roles if name in self.roles}))
+        return Scope(tuple(self.roles[name] for name in names), names)
 
     def masks(self, scope: Scope) -> Mapping[str, Mask]:
         """Those that one of the roles at least is subject to."""

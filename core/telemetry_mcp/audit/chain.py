@@ -51,10 +51,10 @@ class Seal:
     """Makes the hashes of one key; None: plain ones. The secret itself is never used: it serves other ends too."""
 
     def __init__(self, secret: bytes | None) -> None:
-        self.key = None if secret is None else hmac.digest(secret, b"telemetry-mcp audit chain", "sha256")
-        self.keyed = None if self.key is None else hmac.new(self.key, digestmod="sha256")
+        key = None if secret is None else hmac.digest(secret, b"telemetry-mcp audit chain", "sha256")
+        self.keyed = None if key is None else hmac.new(key, digestmod="sha256")
         self.algorithm = PLAIN if secret is None else SIGNED
-        self.name = None if self.key is None else hmac.digest(self.key, b"name", "sha256").hex()[:8]
+        self.name = None if key is None else hmac.digest(key, b"name", "sha256").hex()[:8]
 
     def __call__(self, content: bytes) -> str:
         if self.keyed is None:

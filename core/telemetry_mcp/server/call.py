@@ -79,8 +79,8 @@ class Call:
         """The outcomes as they will be if nobody else answers."""
         registry, granted_s = self.engine.registry, self.deadline.seconds
         asked = [each for each in registry.instances if narrow(each, question) is not None]
-        broken = [missing(each) for each in registry.absent if each.broken]
-        return [*(so_far.get(each.name) or late(each, granted_s, granted_s) for each in asked), *broken]
+        lines = [so_far.get(each.name) or late(each, granted_s, granted_s) for each in asked]
+        return [*lines, *map(missing, registry.broken)]
 
     def recent(self) -> Window:
         return Window(self.now_ms - RECENT_MS, self.now_ms)
